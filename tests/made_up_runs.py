@@ -7,9 +7,9 @@ import numpy as np
 
 from loadtest.generator.increments import Increments
 from loadtest.generator.recording import Recorder, Recording, merge
-from loadtest.load.images import shuffled
 from loadtest.load.increment import Increment
 from loadtest.load.scenarios import settle
+from loadtest.rows.images import shuffled
 from loadtest.session.watcher import Beginning, Briefing
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.tfs_grpc import TfsGrpc

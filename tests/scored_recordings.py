@@ -4,7 +4,7 @@ import numpy as np
 
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.recording import Recorder, Recording
-from loadtest.load.images import Queries
+from loadtest.rows.images import Queries
 from loadtest.transports.api import Answer
 
 MS = 1_000_000

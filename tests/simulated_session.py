@@ -12,10 +12,10 @@ from msgspec import structs
 from loadtest.figures.samples import Asked
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
-from loadtest.load.images import Queries
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_schema import Report
+from loadtest.rows.images import Queries
 from loadtest.session.session import Measurement
 from loadtest.session.watcher import Beginning
 from loadtest.settings.config import LoadTestConfig

@@ -13,11 +13,11 @@ from msgspec import structs
 
 from loadtest.capacity.rate_search import RateSearch, SearchStopped
 from loadtest.figures.percentiles import over_allowed, percentile, samples_needed
-from loadtest.load.dataset import Source
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.report_schema import Capacity, CapacityStep, Phase, Report
 from loadtest.report_sections_schema import Check
+from loadtest.rows.dataset import Source
 from loadtest.session.session import Measurement, Session, open_session
 from loadtest.session.watcher import Beginning, Watcher
 from loadtest.settings.config import CapacityConfig, LoadTestConfig, UsageError

@@ -11,10 +11,10 @@ from loadtest.capacity.find import find, load_without_rate
 from loadtest.figures import sample_file
 from loadtest.generator.event_loop import run_event_loop
 from loadtest.live.watch import Watch
-from loadtest.load import sources
 from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.report_schema import RAW_FILE, Report
 from loadtest.reports.pages import files, terminal
+from loadtest.rows import sources
 from loadtest.session import session
 from loadtest.session.session import Measurement
 from loadtest.settings.arguments import parse_capacity, parse_run

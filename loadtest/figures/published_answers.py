@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.load.dataset import Dataset
+from loadtest.rows.dataset import Dataset
 from training import schemas
 from training.evaluation import predictions
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from loadtest.figures.agreement import Agreement, Flags
 from loadtest.generator.recording import Integers, Recording
-from loadtest.load.images import Queries
+from loadtest.rows.images import Queries
 from loadtest.transports.api import BAD_RESPONSE, Answer, Api
 
 WRONG_ANSWER = "WRONG_ANSWER"

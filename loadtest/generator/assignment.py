@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.load import sources
-from loadtest.load.dataset import Dataset, Integers
-from loadtest.load.images import Queries, shuffled
 from loadtest.load.replay import RecordedQueries
 from loadtest.report_schema import Transport
+from loadtest.rows import sources
+from loadtest.rows.dataset import Dataset, Integers
+from loadtest.rows.images import Queries, shuffled
 from loadtest.settings.config import PLAIN, ConnectionConfig, DataConfig
 from loadtest.transports.api import Api
 from loadtest.transports.catalogue import encode, make_sender

@@ -14,8 +14,8 @@ from loadtest.generator.process import PROGRESS_SECONDS, run_process, sizes
 from loadtest.generator.process_pipe import ProcessPipe
 from loadtest.generator.recording import Recording, merge
 from loadtest.generator.start_gate import StartGate
-from loadtest.load.dataset import Dataset
 from loadtest.load.plan import Plan, Progress, Share
+from loadtest.rows.dataset import Dataset
 
 # All processes start at the same moment; this delay gives the start message time to arrive.
 _START_DELAY_NS = 50_000_000

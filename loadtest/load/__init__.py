@@ -1,5 +1,5 @@
-"""The load of a run: scenarios, plans, arrival times and the order of the images.
+"""The load of a run: scenarios, plans, and arrival times.
 
-Settings and seeds decide everything: the same seed gives the same load. May import settings and
-the report's schema, and the data reader of training.
+Settings and seeds decide everything: the same seed gives the same load. May import settings,
+the report's schema and the rows.
 """

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from loadtest.load import recorded_traffic
 from loadtest.load.arrivals import Arrivals
-from loadtest.load.images import Queries
 from loadtest.load.recorded_traffic import RecordedTraffic
+from loadtest.rows.images import Queries
 from loadtest.settings.config import UsageError
 
 _NS_PER_SECOND = 1_000_000_000

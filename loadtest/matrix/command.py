@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.load.images import load_test_images
 from loadtest.matrix import file
 from loadtest.matrix.execution import Endpoint, Execution, MatrixRun, say, slug
 from loadtest.matrix.file import AUTO, Matrix, Target
 from loadtest.reports.pages import files
+from loadtest.rows.images import load_test_images
 from loadtest.servers import description, local
 from loadtest.settings.arguments import output_folder, positive_int, positive_number, target_address
 from loadtest.settings.config import PLAIN, ConnectionConfig, UsageError

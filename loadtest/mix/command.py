@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.load.images import load_test_images
 from loadtest.matrix.execution import Endpoint, say
 from loadtest.matrix.file import AUTO, Target
 from loadtest.mix import file
 from loadtest.mix.execution import MixExecution
 from loadtest.mix.file import Mix
 from loadtest.reports.pages import files
+from loadtest.rows.images import load_test_images
 from loadtest.servers import description, local
 from loadtest.settings.arguments import output_folder, positive_int, positive_number, target_address
 from loadtest.settings.config import PLAIN, ConnectionConfig, UsageError

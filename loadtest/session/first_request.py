@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from loadtest.figures.agreement import Agreement
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.recording import CONNECTION_ERRORS
-from loadtest.load.dataset import Dataset, Source
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_schema import Transport
+from loadtest.rows.dataset import Dataset, Source
 from loadtest.session import own_answers
 from loadtest.settings.config import LoadTestConfig, UsageError
 from loadtest.settings.connection_flags import API_KEY_VARIABLE

@@ -11,9 +11,9 @@ from loadtest.figures import sections
 from loadtest.figures.percentiles import samples_needed
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import fleet
-from loadtest.load.dataset import Dataset
 from loadtest.load.plan import Plan
 from loadtest.report_sections_schema import Floor
+from loadtest.rows.dataset import Dataset
 from loadtest.servers.null import LISTENING
 from loadtest.settings.config import PLAIN, UsageError
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from loadtest.figures.agreement import Agreement, Array
 from loadtest.generator.assignment import Assignment
-from loadtest.load.dataset import Dataset
-from loadtest.load.images import Queries
+from loadtest.rows.dataset import Dataset
+from loadtest.rows.images import Queries
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.api import BAD_RESPONSE, Answer, CallError
 from loadtest.transports.sender import Lane, Sender, TimedResponse

@@ -11,7 +11,6 @@ from loadtest.figures.manifest import Environment
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import Scores
 from loadtest.generator.recording import Recording
-from loadtest.load.dataset import Dataset
 from loadtest.load.replay import Replay
 from loadtest.load.scenarios import SettledLoad
 from loadtest.load.shapes import Shape
@@ -27,6 +26,7 @@ from loadtest.report_schema import (
 )
 from loadtest.report_sections_schema import Floor, Requests, Throughput
 from loadtest.report_traffic_schema import ReplayedTraffic
+from loadtest.rows.dataset import Dataset
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.api import DEFAULT_MODEL_INPUT, Api, ModelInput
 from loadtest.verdict import changing_load, validity

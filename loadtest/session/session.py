@@ -19,11 +19,11 @@ from loadtest.generator import start_gate
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import Fleet, fleet
 from loadtest.generator.recording import Recording
-from loadtest.load.dataset import Dataset, Source
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Floor
+from loadtest.rows.dataset import Dataset, Source
 from loadtest.servers import description
 from loadtest.servers.description import ServedModel
 from loadtest.session import null_run

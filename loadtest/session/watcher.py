@@ -7,10 +7,10 @@ from typing import Protocol
 from loadtest.figures.agreement import Agreement
 from loadtest.figures.published_answers import Record
 from loadtest.generator.recording import Integers
-from loadtest.load.images import Queries
 from loadtest.load.plan import Plan, Progress
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_data_schema import Unit
+from loadtest.rows.images import Queries
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.api import Api
 

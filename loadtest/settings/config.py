@@ -84,7 +84,7 @@ class DataConfig:
     Attributes:
         data_dir: Folder or archive of CIFAR-10's test images; None to use $CIFAR10_DIR. It is not
             used with one of the next three.
-        inputs: File or folder of rows, see `loadtest.load.sources`.
+        inputs: File or folder of rows, see `loadtest.rows.sources`.
         random: Number of random rows.
         synthetic: Number of synthetic images.
         shapes: Names of inputs, each with the shape of a row, where the metadata leaves it open.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from loadtest.figures import manifest
-from loadtest.load import sources
+from loadtest.rows import sources
 from loadtest.settings.config import LoadTestError
 from loadtest.tune import served_model
 from loadtest.tune.arguments import TuneConfig, parse

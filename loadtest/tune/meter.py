@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from loadtest.generator.event_loop import run_event_loop
-from loadtest.load.dataset import Source
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import settle
+from loadtest.rows.dataset import Source
 from loadtest.servers.local import LocalServer
 from loadtest.session.session import Measurement, Session, open_session
 from loadtest.settings.config import LoadTestConfig, UsageError

@@ -18,8 +18,8 @@ from loadtest.figures import sections
 from loadtest.figures.running import RunningFigures
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder, Recording
-from loadtest.load.images import Queries
 from loadtest.report_sections_schema import Accuracy, ErrorKind, Latency, Throughput
+from loadtest.rows.images import Queries
 from loadtest.transports.api import Api
 
 

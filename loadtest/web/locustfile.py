@@ -20,7 +20,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.generator.recording import Recording
-from loadtest.load.images import load_test_images, shuffled
+from loadtest.rows.images import load_test_images, shuffled
 from loadtest.settings.arguments import non_negative_int, positive_int, positive_number
 from loadtest.settings.config import DEFAULT_TIMEOUT_SECONDS, UsageError
 from loadtest.settings.connection_flags import add_flags, connection

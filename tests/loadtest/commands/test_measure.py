@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadtest.load.images import shuffled
 from loadtest.report_schema import Report
+from loadtest.rows.images import shuffled
 from serving.client import PredictClient, PredictError
 from training.data.cifar10 import CLASS_NAMES
 

@@ -14,7 +14,7 @@ import pytest
 import servers
 import snippets
 
-from loadtest.load.images import shuffled
+from loadtest.rows.images import shuffled
 
 ROOT = Path(__file__).parents[3]
 IMPORTS = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

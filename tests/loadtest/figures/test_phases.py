@@ -6,8 +6,8 @@ import pytest
 from loadtest.figures import phases
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
-from loadtest.load.images import Queries
 from loadtest.load.scenarios import settle
+from loadtest.rows.images import Queries
 from loadtest.settings.arguments import parse_run
 from loadtest.transports.api import Answer
 

@@ -9,7 +9,7 @@ from loadtest.figures import sections
 from loadtest.figures.running import RunningFigures
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder, Recording, merge
-from loadtest.load.images import shuffled
+from loadtest.rows.images import shuffled
 from loadtest.transports.tfs_grpc import TfsGrpc
 from serving.protocols.tfs import tensor_proto
 from serving.protos.tensorflow_serving_pb2 import PredictResponse

@@ -7,7 +7,7 @@ from loadtest.figures import samples
 from loadtest.figures.samples import Asked
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder, merge
-from loadtest.load.images import Queries
+from loadtest.rows.images import Queries
 from loadtest.transports.api import Answer
 
 # Five images in the order 4, 0, 2, 1, 3: queries (4, 0), (2, 1) and (3,).

@@ -3,7 +3,7 @@ import pytest
 
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
-from loadtest.load.images import Queries
+from loadtest.rows.images import Queries
 from loadtest.transports.api import Answer
 
 

@@ -10,7 +10,7 @@ from loadtest.figures import bounds, sections
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
-from loadtest.load.images import Queries
+from loadtest.rows.images import Queries
 from training.data.cifar10 import CLASS_NAMES
 
 SECOND = 1_000_000_000

@@ -8,7 +8,7 @@ from loadtest.figures import bounds, sections
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.recording import Recorder, Recording
-from loadtest.load.images import Queries
+from loadtest.rows.images import Queries
 from loadtest.transports.api import Answer
 from training.data.cifar10 import CLASS_NAMES
 

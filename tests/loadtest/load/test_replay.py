@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from loadtest.load import replay
-from loadtest.load.images import Queries
 from loadtest.load.replay import RecordedQueries
+from loadtest.rows.images import Queries
 from loadtest.settings.config import UsageError
 
 MS = 1_000_000

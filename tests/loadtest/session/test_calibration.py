@@ -16,8 +16,8 @@ from loadtest.figures import sections
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.event_loop import run_event_loop
 from loadtest.generator.generator import Generator
-from loadtest.load.images import shuffled
 from loadtest.load.plan import Plan
+from loadtest.rows.images import shuffled
 from loadtest.transports.grpc_sender import GrpcSender
 from loadtest.transports.sender import Lane
 from loadtest.transports.tfs_grpc import TfsGrpc

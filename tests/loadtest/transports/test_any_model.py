@@ -8,8 +8,8 @@ import odd_models
 import pytest
 import tiny_models
 
-from loadtest.load.array_files import FileRows
-from loadtest.load.random_rows import RandomRows
+from loadtest.rows.array_files import FileRows
+from loadtest.rows.random_rows import RandomRows
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import Answer, ModelInput, has_classes
 from loadtest.transports.catalogue import DISCOVERIES, make_sender

@@ -6,7 +6,7 @@ import pytest
 from loadtest.figures import sections
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recording, merge
-from loadtest.load.images import shuffled
+from loadtest.rows.images import shuffled
 from loadtest.transports.tfs_grpc import TfsGrpc
 from loadtest.web.locust_run import LocustRun, Summary
 from serving.protocols.tfs import tensor_proto

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loadtest.load import fitting
-from loadtest.load.dataset import Array, Dataset
+from loadtest.rows import fitting
+from loadtest.rows.dataset import Array, Dataset
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import DEFAULT_MODEL_INPUT, PIXEL_DTYPES, TEXT, ModelInput
 from training.data.cifar10 import CLASS_NAMES

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.load import fitting
-from loadtest.load.dataset import Array, Dataset
+from loadtest.rows import fitting
+from loadtest.rows.dataset import Array, Dataset
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import TEXT, ModelInput
 

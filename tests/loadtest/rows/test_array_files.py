@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from export.sources.labelled_data import LabelledData
-from loadtest.load import array_files
+from loadtest.rows import array_files
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import ModelInput
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from loadtest.load.random_rows import RandomRows
-from loadtest.load.synthetic_images import SHAPES, SyntheticImages, draw
+from loadtest.rows.random_rows import RandomRows
+from loadtest.rows.synthetic_images import SHAPES, SyntheticImages, draw
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import ModelInput
 

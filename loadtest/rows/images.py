@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.load.dataset import Dataset, Integers
+from loadtest.rows.dataset import Dataset, Integers
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import DEFAULT_MODEL_INPUT, ModelInput, check_input
 from training.data.cifar10 import (

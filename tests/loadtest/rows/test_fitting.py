@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from loadtest.load import fitting
+from loadtest.rows import fitting
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import ModelInput
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.load import fitting
-from loadtest.load.dataset import Array, Dataset, Integers
+from loadtest.rows import fitting
+from loadtest.rows.dataset import Array, Dataset, Integers
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import ModelInput
 

@@ -1,10 +1,10 @@
 """The source of the rows of a run: the one that its settings name."""
 
-from loadtest.load import array_files, image_files
-from loadtest.load.dataset import Source
-from loadtest.load.images import LabelledImages, load_test_images, source_name
-from loadtest.load.random_rows import RandomRows
-from loadtest.load.synthetic_images import SyntheticImages
+from loadtest.rows import array_files, image_files
+from loadtest.rows.dataset import Source
+from loadtest.rows.images import LabelledImages, load_test_images, source_name
+from loadtest.rows.random_rows import RandomRows
+from loadtest.rows.synthetic_images import SyntheticImages
 from loadtest.settings.config import DataConfig, UsageError
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.load.dataset import Array
+from loadtest.rows.dataset import Array
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import TEXT, ModelInput
 

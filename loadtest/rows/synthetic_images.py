@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.load.dataset import Dataset
-from loadtest.load.images import fit_images
+from loadtest.rows.dataset import Dataset
+from loadtest.rows.images import fit_images
 from loadtest.transports.api import ModelInput
 
 _SIZE = 32

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from loadtest.load.images import load_test_images, shuffled
+from loadtest.rows.images import load_test_images, shuffled
 from loadtest.settings.config import UsageError
 from training.data.cifar10 import DATA_DIR_VARIABLE
 

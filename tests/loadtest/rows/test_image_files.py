@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loadtest.load import image_files
+from loadtest.rows import image_files
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import ModelInput
 from training.data.cifar10 import CLASS_NAMES
