@@ -52,7 +52,7 @@ class RandomRows:
         shapes = dict(self.shapes)
         if unknown := sorted(shapes.keys() - {known.name for known in inputs}):
             names = ", ".join(f'"{known.name}"' for known in inputs)
-            msg = f'--shape names "{unknown[0]}", but model {model!r} has the inputs {names}'
+            msg = f'--input-shape names "{unknown[0]}", but model {model!r} has the inputs {names}'
             raise UsageError(msg)
         rows, notes = -(-self.rows // batch) * batch, []
         if fitting.fixed_batch(inputs) is None:
@@ -63,7 +63,7 @@ class RandomRows:
             if known.name not in shapes and -1 in (known.shape or (-1, -1))[1:]:
                 notes.append(
                     f'the metadata leaves the shape of input "{known.name}" open: rows of shape '
-                    f"{sizes} were sent, --shape {known.name}=... sends others"
+                    f"{sizes} were sent, --input-shape {known.name}=... sends others"
                 )
             full = sizes if known.shape == () else (rows, *sizes)
             arrays[known.name] = _draw(known, full, self._generator(known.name))
@@ -94,7 +94,7 @@ def _row_shape(known: ModelInput, asked: tuple[int, ...] | None) -> tuple[int, .
     if len(asked) != len(told) or any(
         size not in (-1, wanted) for size, wanted in zip(told, asked, strict=True)
     ):
-        msg = f'--shape gives input "{known.name}" rows of shape {asked}, expected {told}'
+        msg = f'--input-shape gives input "{known.name}" rows of shape {asked}, expected {told}'
         raise UsageError(msg)
     return asked
 

@@ -37,7 +37,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         )
     add = group.add_argument
     add(
-        "--shape",
+        "--input-shape",
         type=_shape,
         action="append",
         metavar="NAME=SIZES",
@@ -73,8 +73,8 @@ def data(values: argparse.Namespace) -> DataConfig:
     Raises:
         UsageError: Flags contradict each other.
     """
-    if values.shape and values.random is None:
-        msg = "--shape given without --random, which alone makes rows of a given shape"
+    if values.input_shape and values.random is None:
+        msg = "--input-shape given without --random, which alone makes rows of a given shape"
         raise UsageError(msg)
     made = "--random" if values.random is not None else "--synthetic"
     if values.models_dir is not None and (values.random or values.synthetic) is not None:
@@ -91,7 +91,7 @@ def data(values: argparse.Namespace) -> DataConfig:
         inputs=values.inputs,
         random=values.random,
         synthetic=values.synthetic,
-        shapes=tuple(values.shape or ()),
+        shapes=tuple(values.input_shape or ()),
         seed=values.data_seed,
         record_answers=values.record_answers,
         answer_tolerance=values.answer_tolerance,

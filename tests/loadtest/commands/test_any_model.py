@@ -2,6 +2,7 @@
 
 import json
 
+import arithmetic_models
 import numpy as np
 import pytest
 import tiny_models
@@ -17,7 +18,7 @@ def zoo(tmp_path_factory, running_server):
     """
     folder = tmp_path_factory.mktemp("zoo")
     tiny_models.add(folder)
-    tiny_models.half_plus_two(folder, declared=["batch", 1])
+    arithmetic_models.half_plus_two(folder, declared=["batch", 1])
     tiny_models.echo(folder, "BYTES")
     tiny_models.brightness(folder)
     tiny_models.save(
@@ -216,8 +217,10 @@ def test_two_runs_without_labels_can_be_compared_as_baselines(run, zoo):
     [
         pytest.param(["--random", "0"], "--random: '0' received", id="no-rows"),
         pytest.param(["--random", "--synthetic"], "not allowed with", id="two-sources"),
-        pytest.param(["--shape", "a=2"], "--shape given without --random", id="shape-alone"),
-        pytest.param(["--random", "--shape", "a"], "NAME=SIZES", id="shape-without-sizes"),
+        pytest.param(
+            ["--input-shape", "a=2"], "--input-shape given without", id="shape-alone"
+        ),
+        pytest.param(["--random", "--input-shape", "a"], "NAME=SIZES", id="shape-without-sizes"),
         pytest.param(["--random", "--models-dir", "x"], "--models-dir given with", id="record"),
         pytest.param(["--random", "--min-accuracy", "0.5"], "no labels", id="accuracy"),
         pytest.param(["--synthetic"], 'has the inputs "a", "b", expected exactly one', id="inputs"),

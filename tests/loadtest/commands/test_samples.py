@@ -25,7 +25,9 @@ LEFT_OUT = (
     *("scenario.*", "floor*", "validity.*", "gates", "capacity*", "manifest.*", "warnings"),
     # The parts of a shape, whose times are settings of the load.
     "phases",
-    *("model.name", "model.version_asked_for", "model.precision", "model.provider"),
+    "compression",
+    *("model.name", "model.version_asked_for", "model.version_label"),
+    *("model.precision", "model.provider"),
     *("model.input.*", "model.further_inputs", "model.output", "checked.*"),
     *("requests.warmup", "requests.warmup_failed", "errors.*.first_message"),
     *("latency_ms.definition", "latency_ms.requests_needed.*"),

@@ -53,14 +53,14 @@ def test_the_seed_decides_the_values_and_the_order_of_inputs_does_not():
 
 
 def test_open_sizes_are_1_or_those_of_the_flag():
-    """What the metadata leaves open is 1, with a note; --shape fills it without one."""
+    """What the metadata leaves open is 1, with a note; --input-shape fills it without one."""
     open_input = ModelInput("x", "float32", (-1, -1, 3))
 
     assumed = random(open_input)
     asked = random(open_input, shapes=(("x", (4, 3)),))
 
     assert assumed.arrays["x"].shape == (500, 1, 3)
-    assert "--shape x=" in assumed.notes[0]
+    assert "--input-shape x=" in assumed.notes[0]
     assert asked.arrays["x"].shape == (500, 4, 3)
     assert asked.notes == ()
     assert random(ModelInput("x", "float32", None)).arrays["x"].shape == (500,)
