@@ -29,7 +29,7 @@ ABOUT_serve := the server: 240 MB, less than a minute
 ABOUT_loadtest := the load test: 210 MB, about a minute
 ABOUT_export := the exporter with TensorFlow: 2.4 GB, 2 to 8 minutes
 ABOUT_train := the training with TensorFlow: 2.3 GB, 2 to 6 minutes
-ABOUT_dev := every role, TensorFlow and the test tools: 3.5 GB, 2 to 10 minutes. Smaller: make $(VENV)/.train, .export, .serve or .loadtest
+ABOUT_dev := every role, TensorFlow and the test tools: 3.8 GB, 2 to 10 minutes. Smaller: make $(VENV)/.train, .export, .serve or .loadtest
 
 # The environments of the images with the extras that they install, for `make hashes`.
 IMAGES := serving-cpu serving-cpu-tensorflow serving-gpu loadtest training training-export
@@ -51,7 +51,7 @@ DRY_RUN ?=
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
-	@echo 'The environment of one role, smaller than the 3.5 GB of $(VENV)/.dev:'
+	@echo 'The environment of one role, smaller than the 3.8 GB of $(VENV)/.dev:'
 	@echo '  make $(VENV)/.serve (240 MB), $(VENV)/.loadtest (210 MB), $(VENV)/.train (2.3 GB), $(VENV)/.export (2.4 GB)'
 
 serve: $(VENV)/.serve ## Serve the bundled models on ports 8500 (gRPC) and 8501 (REST)
@@ -130,6 +130,9 @@ bench-killed-worker: $(VENV)/.dev ## Measure how long new connections wait after
 
 bench-generators: $(VENV)/.dev ## Compare the load test's rates with h2load's and perf_analyzer's (needs h2load)
 	$(BIN)/python tests/bench/generators.py $(BENCH_ARGS)
+
+bench-lab: $(VENV)/.dev ## Measure this server, Triton and MLServer with the load test, in one report; CIFAR10_DIR is the images' folder
+	$(BIN)/python tests/bench/peers/lab.py $(BENCH_ARGS)
 
 bench-peers: $(VENV)/.dev ## Compare the server's speed with MLServer, Triton and mosec (needs h2load)
 	$(BIN)/python tests/bench/peers $(BENCH_ARGS)

@@ -77,7 +77,7 @@ class Bench:
         pictures = self.folder / "data" / "test" / "cat"
         pictures.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0]).save(pictures / "0.png")
-        payload = self._api().payload(image)
+        payload = self._api().payload({"images": image})
         self._body.write_bytes(payload if self.rest else frame(payload))
         content = (
             {"payload": [json.loads(payload)]}

@@ -13,36 +13,28 @@ TensorFlow Serving is left out, because it is distributed only as a container im
 import argparse
 import contextlib
 import json
-import os
 import re
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import numpy as np
 import onnxruntime
 import psutil
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent)]
+sys.path[:0] = [str(Path(__file__).parents[1])]
 
+import starting
 from harness import CLIENT_CORE, ROOT, SERVER_CORE, request_body, serve
+from starting import INFER_PATH, ask_kserve, ask_mosec, family, image, is_right, kserve_request
 
 from serving.client import PREDICT_PATH
-from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
 from serving.transport.grpc_wire import frame
 
-INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
-START_SECONDS = 60
 IN_FLIGHT = (1, 32, 128)
 GRPC_HEADERS = ("-H", "content-type: application/grpc", "-H", "te: trailers")
 
@@ -95,113 +87,16 @@ class Peer:
 
     def memory_mib(self) -> float:
         """Return the resident memory of all processes of the server in MiB."""
-        return sum(process.memory_info().rss for process in _family(self.process)) / 2**20
-
-
-def _family(process: psutil.Process) -> list[psutil.Process]:
-    return [process, *process.children(recursive=True)]
+        return sum(process.memory_info().rss for process in family(self.process)) / 2**20
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    return sum(sum(member.cpu_times()[:2]) for member in _family(process))
-
-
-def environment(name: str, folder: Path) -> Path:
-    """Return the Python of a peer's environment; install the environment if it is missing."""
-    python = folder / name / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder / name)], check=True)
-        requirements = HERE / f"{name}-requirements.txt"
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", requirements], check=True)
-    return python
-
-
-@contextlib.contextmanager
-def running(command: list[str], folder: Path, **variables: str) -> Iterator[psutil.Popen]:
-    """Run a peer's process on the server's core; end it with all its children."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log").open("w") as log:
-        process = psutil.Popen(
-            ["taskset", "-c", str(SERVER_CORE), *command],
-            env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            yield process
-        finally:
-            family = _family(process)
-            process.send_signal(signal.SIGTERM)
-            _, alive = psutil.wait_procs(family, timeout=20)
-            for member in alive:
-                member.kill()
-
-
-def kserve_request() -> bytes:
-    """Return a serialized ModelInfer request for one image, with the pixels as raw bytes."""
-    request = ModelInferRequest(model_name="simcnn")
-    request.inputs.add(name="images", datatype="UINT8", shape=[1, 32, 32, 3])
-    request.raw_input_contents.append(image().tobytes())
-    return request.SerializeToString()
-
-
-def image() -> np.ndarray:
-    """Return the image of all requests: uint8, shape (1, 32, 32, 3)."""
-    return np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
-
-
-def ask_kserve(port: int) -> np.ndarray:
-    """Return a server's probabilities for the image, over KServe's gRPC: float32 (10,)."""
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        response = ModelInferResponse.FromString(
-            channel.unary_unary(INFER_PATH)(kserve_request(), timeout=10)
-        )
-    names = [output.name for output in response.outputs]
-    position = names.index("probabilities")
-    if response.raw_output_contents:
-        return np.frombuffer(response.raw_output_contents[position], np.float32)
-    return np.array(response.outputs[position].contents.fp32_contents, np.float32)
-
-
-def ask_mosec(port: int) -> np.ndarray:
-    """Return mosec's probabilities for the image, over HTTP: float32 (10,)."""
-    url = f"http://127.0.0.1:{port}/inference"
-    with urllib.request.urlopen(url, image().tobytes(), timeout=10) as response:
-        return np.frombuffer(response.read(), np.float32)
-
-
-def is_right(ask, port: int, expected: np.ndarray, name: str, folder: Path) -> bool:
-    """Wait until a peer answers; return False, with a message, if it does not.
-
-    A peer with a wrong answer ends the program.
-    """
-    until = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            answer = ask(port)
-            break
-        except (OSError, grpc.RpcError):
-            if time.monotonic() > until:
-                print(f"{name} is left out: it does not answer; its log is {folder / 'log'}")
-                return False
-            time.sleep(0.2)
-    if answer.shape != (10,) or not np.allclose(answer, expected, atol=1e-5):
-        sys.exit(f"{name} answered {answer}, expected {expected}")
-    return True
-
-
-def free_port() -> int:
-    """Return a free port; the two ports after it are probably free too."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return sum(sum(member.cpu_times()[:2]) for member in family(process))
 
 
 @contextlib.contextmanager
 def peers(model: Path, folder: Path, expected: np.ndarray) -> Iterator[list[Peer]]:
     """Start all servers, and yield those that answer; idle servers take next to no CPU time."""
-    variables = {"PEER_MODEL": str(model)}
     infer = folder / "infer.bin"
     infer.parent.mkdir(parents=True, exist_ok=True)
     infer.write_bytes(frame(kserve_request()))
@@ -218,51 +113,18 @@ def peers(model: Path, folder: Path, expected: np.ndarray) -> Iterator[list[Peer
         ]
         is_right(ask_kserve, server.port, expected, "this server", folder)
 
-        port = free_port()
-        place = folder / "mosec-run"
-        command = [str(environment("mosec", folder)), str(HERE / "mosec_server.py")]
-        command += ["--address", "127.0.0.1", "--port", str(port)]
-        process = stack.enter_context(running(command, place, **variables))
-        if is_right(ask_mosec, port, expected, "mosec", place):
+        process, port = stack.enter_context(starting.mosec(model, folder))
+        if is_right(ask_mosec, port, expected, "mosec", folder / "mosec-run"):
             found.append(Peer("mosec", process, port, "/inference", pixels, h1=True))
 
-        port = free_port()
-        place = folder / "triton-run"
-        command = [str(environment("triton", folder)), str(HERE / "triton_server.py")]
-        process = stack.enter_context(running(command, place, PEER_PORT=str(port), **variables))
-        if is_right(ask_kserve, port, expected, "Triton", place):
+        process, port = stack.enter_context(starting.triton(model, folder))
+        if is_right(ask_kserve, port, expected, "Triton", folder / "triton-run"):
             found.append(Peer("Triton (PyTriton)", process, port, INFER_PATH, infer))
 
-        port = free_port()
-        place = folder / "mlserver-run"
-        mlserver_settings(place, port)
-        python = environment("mlserver", folder)
-        command = [str(python.with_name("mlserver")), "start", "."]
-        process = stack.enter_context(running(command, place, PYTHONPATH=str(HERE), **variables))
-        if is_right(ask_kserve, port, expected, "MLServer", place):
+        process, port = stack.enter_context(starting.mlserver(model, folder))
+        if is_right(ask_kserve, port, expected, "MLServer", folder / "mlserver-run"):
             found.append(Peer("MLServer", process, port, INFER_PATH, infer))
         yield found
-
-
-def mlserver_settings(place: Path, port: int) -> None:
-    """Write MLServer's settings: one process, and batches of up to 64."""
-    place.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "host": "127.0.0.1",
-        "grpc_port": port,
-        "http_port": port + 1,
-        "metrics_port": port + 2,
-        "parallel_workers": 0,
-        "debug": False,
-    }
-    (place / "settings.json").write_text(json.dumps(settings))
-    model = {
-        "name": "simcnn",
-        "implementation": "mlserver_runtime.Classifier",
-        "max_batch_size": 64,
-        "max_batch_time": 0.001,
-    }
-    (place / "model-settings.json").write_text(json.dumps(model))
 
 
 def measure(found: list[Peer], rounds: int, requests: int) -> list[dict]:

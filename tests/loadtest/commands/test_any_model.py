@@ -217,9 +217,7 @@ def test_two_runs_without_labels_can_be_compared_as_baselines(run, zoo):
     [
         pytest.param(["--random", "0"], "--random: '0' received", id="no-rows"),
         pytest.param(["--random", "--synthetic"], "not allowed with", id="two-sources"),
-        pytest.param(
-            ["--input-shape", "a=2"], "--input-shape given without", id="shape-alone"
-        ),
+        pytest.param(["--input-shape", "a=2"], "--input-shape given without", id="shape-alone"),
         pytest.param(["--random", "--input-shape", "a"], "NAME=SIZES", id="shape-without-sizes"),
         pytest.param(["--random", "--models-dir", "x"], "--models-dir given with", id="record"),
         pytest.param(["--random", "--min-accuracy", "0.5"], "no labels", id="accuracy"),
