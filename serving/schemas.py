@@ -99,3 +99,5 @@ SAMPLES = Schema(newest=2)
 MATRIX = Schema(newest=1)
 MIX = Schema(newest=1)
 KEYS = Schema(newest=1)
+# tune.json, the measurements of `python -m loadtest tune`.
+TUNE = Schema(newest=1)

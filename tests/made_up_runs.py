@@ -15,6 +15,7 @@ from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.tfs_grpc import TfsGrpc
 from serving.protocols.tfs import tensor_proto
 from serving.protos.tensorflow_serving_pb2 import PredictResponse
+from training.data.cifar10 import CLASS_NAMES
 
 MS = 1_000_000
 IMAGES = 24
@@ -95,7 +96,11 @@ def made_up(*, record: object = None, step: str | None = None, **settings: objec
         api=TfsGrpc("simcnn", None),
         queries=queries,
         sent_queries=len(queries),
+        rows=IMAGES,
+        unit="images",
         labels=np.zeros(IMAGES, np.int64),
+        class_names=CLASS_NAMES,
         record=record,
+        agreement=None,
     )
     return MadeUpRun(config, briefing, Beginning(load=load, step=step, correlated=step is None))

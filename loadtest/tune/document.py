@@ -9,7 +9,6 @@ from loadtest.tune.cells import Cell
 from loadtest.tune.gain import Gain
 from loadtest.tune.halving import Round
 
-SCHEMA_VERSION: Final = 1
 TUNE_FILE: Final = "tune.json"
 
 # first: the server without flags, before the search. search: the rounds. gain: the pairs. check:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from loadtest.figures.manifest import Environment
 from loadtest.settings.config import LoadTestConfig
 from loadtest.tune.cells import DEFAULTS, Cell, differences
-from loadtest.tune.document import SCHEMA_VERSION, Machine, Tuned, gain_of, round_of
+from loadtest.tune.document import Machine, Tuned, gain_of, round_of
 from loadtest.tune.search import Search
 from loadtest.tune.served_model import TunedModel
 from loadtest.verdict.validity import CPU_SHARE
+from training import schemas
 
 # Load average of a machine that is quiet enough to measure on, as a share of its cores.
 _QUIET = 0.5
@@ -44,7 +45,7 @@ class SearchResult:
         search, halving = self.search, self.search.halving
         best, recommended = search.best, search.recommended
         return Tuned(
-            schema_version=SCHEMA_VERSION,
+            schema_version=schemas.TUNE.newest,
             started_utc=self.started.astimezone(UTC).isoformat(timespec="seconds"),
             seconds=round(search.clock, 3),
             stop_reason=search.stop_reason or (halving.stopped_by if halving else None),

@@ -10,6 +10,7 @@ from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import Scorer
 from loadtest.generator import increments
 from loadtest.live.tally import Tally
+from loadtest.rows.images import LabelledImages
 from loadtest.session.report_builder import FinishedRun
 from training.data.cifar10 import Split
 
@@ -51,11 +52,13 @@ def report_of(run):
         predictions=record.predictions if isinstance(record, Record) else None,
     )
     now = datetime.now(UTC)
+    images = Split(np.zeros((IMAGES, 32, 32, 3), np.uint8), briefing.labels)
     return FinishedRun(
         config=run.config,
         load=run.beginning.load,
         api=briefing.api,
-        split=Split(np.zeros((IMAGES, 32, 32, 3), np.uint8), briefing.labels),
+        dataset=LabelledImages(images, None).fit(None, model="simcnn", batch=1),
+        agreement=briefing.agreement,
         environment=manifest.describe(),
         recording=recording,
         scores=scores,

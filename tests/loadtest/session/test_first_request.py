@@ -16,6 +16,7 @@ import pytest
 import stub_server
 
 from loadtest.load.scenarios import settle
+from loadtest.rows.images import LabelledImages
 from loadtest.session.first_request import FirstRequest
 from loadtest.settings.config import PLAIN, ConnectionConfig, LoadTestConfig, UsageError
 from loadtest.transports.catalogue import DISCOVERIES
@@ -39,7 +40,8 @@ def reason(split, tmp_path):
             name="test",
         )
         config = replace(config, **settings)
-        first = FirstRequest(config, split, settle(config, len(split)), every_query=False)
+        source = LabelledImages(split, None)
+        first = FirstRequest(config, source, settle(config, len(split)), every_query=False)
         with pytest.raises(UsageError) as caught:
             asyncio.run(first.send())
         text = str(caught.value)

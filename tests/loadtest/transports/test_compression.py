@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from loadtest.generator.assignment import Assignment
-from loadtest.settings.config import PLAIN
+from loadtest.rows.images import LabelledImages
+from loadtest.settings.config import PLAIN, DataConfig
 from loadtest.transports.catalogue import DISCOVERIES, encode, make_sender
 from loadtest.transports.tfs_rest import TfsRest
 
@@ -30,7 +31,7 @@ def answered(transport: str, target: str, compression: str | None, images: np.nd
 
     async def ask():
         api = await DISCOVERIES[transport](
-            target, "echo", None, batch=len(images), timeout_seconds=30, connection=connection
+            target, "echo", None, timeout_seconds=30, connection=connection
         )
         sender = make_sender(
             transport,
@@ -41,7 +42,7 @@ def answered(transport: str, target: str, compression: str | None, images: np.nd
             connection=connection,
             server_timing=False,
         )
-        body = encode(transport, api.payload(images), connection)
+        body = encode(transport, api.payload({"images": images}), connection)
         response = await sender.lane(0)(body)
         await sender.close()
         return api.parse(response, len(images))
@@ -143,7 +144,7 @@ def test_headers_and_bodies_of_rest(http_server, split, compression):
         target=target,
         transport="tfs-rest",
         api=api,
-        data_dir=None,
+        data=DataConfig(),
         batch=1,
         order_seed=0,
         queries=2,
@@ -151,7 +152,8 @@ def test_headers_and_bodies_of_rest(http_server, split, compression):
         timeout_seconds=30,
         connection=replace(PLAIN, compression=compression),
     )
-    bodies = assignment.payloads(split.images)  # as before a run
+    dataset = LabelledImages(split, None).fit(None, model="m", batch=1)
+    bodies = assignment.payloads(dataset)  # as before a run
 
     async def send() -> bytes:
         sender = assignment.sender(1)
@@ -161,12 +163,12 @@ def test_headers_and_bodies_of_rest(http_server, split, compression):
 
     response = asyncio.run(send())
     ((headers, body),) = received
-    image = split.images[assignment.known_queries(len(split.images)).image_ids(0)]
+    first = dataset.batch(assignment.known_queries(len(dataset)).image_ids(0))
     expanded = body if compression is None else DECOMPRESS[compression](body)
 
     assert api.parse(response, 1).classes.tolist() == [7]
     assert body == bodies[0]
-    assert expanded == api.payload(image)
+    assert expanded == api.payload(first)
     assert headers.get("content-encoding") == compression
     assert headers["accept-encoding"] == (compression or "identity")
 

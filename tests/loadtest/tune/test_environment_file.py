@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from loadtest.figures import manifest
+from loadtest.rows.images import LabelledImages
 from loadtest.settings.config import LoadTestConfig
 from loadtest.tune.cells import DEFAULTS, Cell
 from loadtest.tune.gain import compare
@@ -41,7 +42,7 @@ def result(tmp_path, split):
             seconds=1.0, pairs=6, max_seconds=60.0, cores=2, server_cores=2, servers=1, seed=0
         )
         search = Search(
-            meter=Meter(config=config, split=split, pool=pool),
+            meter=Meter(config=config, source=LabelledImages(split, None), pool=pool),
             pool=pool,
             limits=limits,
             line=SearchLine(),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from loadtest.settings.config import GateConfig, LoadTestConfig
+from loadtest.rows.images import LabelledImages
+from loadtest.settings.config import DataConfig, GateConfig, LoadTestConfig
 from loadtest.tune.cells import Cell
 from loadtest.tune.meter import CellFailed, Meter
 from loadtest.tune.server_pool import ServerPool
@@ -21,13 +22,15 @@ def meter(image_models_dir, data_dir, split, tmp_path):
             model=model,
             slo_ms=slo_ms,
             connections=8,
-            data_dir=data_dir,
+            data=DataConfig(data_dir=data_dir),
             output_dir=tmp_path,
             name="meter",
             **settings,
         )
         pools.append(ServerPool(image_models_dir, [], tmp_path / "logs", 2))
-        return Meter(config=config, split=split, pool=pools[-1], index={CELL: 0})
+        return Meter(
+            config=config, source=LabelledImages(split, None), pool=pools[-1], index={CELL: 0}
+        )
 
     yield of
     for pool in pools:
