@@ -17,6 +17,7 @@ from collections.abc import Sequence
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # Frames: length, type and flags, stream 0, content. GOAWAY: last stream 0, NO_ERROR.
 _SETTINGS = b"\0\0\0" + b"\x04\0" + b"\0\0\0\0"
+_SETTINGS_ACK = b"\x04\x01"
 _GOAWAY = b"\0\0\x08" + b"\x07\0" + b"\0\0\0\0" + bytes(8)
 # Time for a client to send its first bytes and to close its connection.
 _SECONDS = 1.0
@@ -54,10 +55,22 @@ async def _send_away(connection: socket.socket) -> None:
             async with asyncio.timeout(_SECONDS):
                 if await reader.readexactly(len(_PREFACE)) != _PREFACE:
                     return
-                writer.write(_SETTINGS + _GOAWAY)
+                writer.write(_SETTINGS)
+                # If it ends before the client has opened it, the client waits as after a reset.
+                await _read_until_acknowledged(reader)
+                writer.write(_GOAWAY)
                 writer.write_eof()
                 # A socket that is closed with unread bytes sends a reset.
                 while await reader.read(1 << 16):
                     pass
         finally:
             writer.close()
+
+
+async def _read_until_acknowledged(reader: asyncio.StreamReader) -> None:
+    """Read frames until the client has acknowledged the settings."""
+    while True:
+        head = await reader.readexactly(9)
+        await reader.readexactly(int.from_bytes(head[:3]))
+        if head[3:5] == _SETTINGS_ACK:
+            return

@@ -214,6 +214,7 @@ def test_requests_that_were_given_up_have_a_row(start, finish, wait_for_progress
         )
         wait_for_progress(process)
         server.process.send_signal(signal.SIGSTOP)
+        time.sleep(1)  # all four callers wait for an answer
         process.send_signal(signal.SIGINT)
         time.sleep(1)  # two signals at the same moment may arrive as one
         process.send_signal(signal.SIGINT)

@@ -66,7 +66,7 @@ def counting_relay(target: str) -> Iterator[tuple[str, list[int]]]:
             sink.shutdown(socket.SHUT_WR)
 
     def start(function: Callable[..., None], *arguments: object) -> None:
-        threads.append(threading.Thread(target=function, args=arguments))
+        threads.append(threading.Thread(target=function, args=arguments, daemon=True))
         threads[-1].start()
 
     def accept() -> None:
@@ -80,10 +80,12 @@ def counting_relay(target: str) -> Iterator[tuple[str, list[int]]]:
     with contextlib.ExitStack() as closing:
         listener = closing.enter_context(socket.create_server(("127.0.0.1", 0)))
         start(accept)
-        yield f"127.0.0.1:{listener.getsockname()[1]}", sent
-        listener.shutdown(socket.SHUT_RDWR)
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}", sent
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
         for thread in threads:
-            thread.join()
+            thread.join(10)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "deflate"])
