@@ -140,6 +140,8 @@ def _on_signals(
 
     def first(received: signal.Signals) -> None:
         if config.lame_duck_seconds:
+            on_next(second)
+            loop.call_later(config.lame_duck_seconds, on_next, last)
             logger.info(
                 "%s: health answers NOT_SERVING, and calls are answered for %g s more "
                 "(--lame_duck_seconds); a second signal ends this time, a third one the process",
@@ -147,12 +149,11 @@ def _on_signals(
                 config.lame_duck_seconds,
             )
         else:
+            on_next(last)
             logger.info(
                 "%s: finishing the calls in flight; a second signal ends the process at once",
                 received.name,
             )
-        on_next(second)
-        loop.call_later(config.lame_duck_seconds, on_next, last)
         stop()
 
     on_next(first)

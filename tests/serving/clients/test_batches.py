@@ -156,6 +156,11 @@ def test_an_iteration_that_ends_early_cancels_the_requests_in_flight(counting, k
     rows = {"x": np.arange(40)}
     cancelled: list[bool] = []
 
+    def wait_for_requests_in_flight() -> None:
+        until = time.monotonic() + 5
+        while handler.received < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+
     def wait() -> None:
         until = time.monotonic() + 5
         while handler.cancelled < handler.received - 2 and time.monotonic() < until:
@@ -167,6 +172,7 @@ def test_an_iteration_that_ends_early_cancels_the_requests_in_flight(counting, k
             iterator = client.predict_batches("m", rows, batch=1, in_flight=4)
             for _ in range(2):
                 await anext(iterator)
+            await asyncio.to_thread(wait_for_requests_in_flight)
             await iterator.aclose()
             await asyncio.to_thread(wait)
 
@@ -177,6 +183,7 @@ def test_an_iteration_that_ends_early_cancels_the_requests_in_flight(counting, k
             iterator = client.predict_batches("m", rows, batch=1, in_flight=4)
             for _ in range(2):
                 next(iterator)
+            wait_for_requests_in_flight()
             iterator.close()
             wait()
 
