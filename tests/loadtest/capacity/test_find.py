@@ -215,7 +215,7 @@ def test_a_search_starts_at_half_of_a_single_callers_pace():
 def test_a_search_without_a_passing_rate_fails(run, image_target):
     """With a bound of 1 us every step is cut short and no rate passes; the exit code is 1."""
     result = run(
-        *("--target", image_target, "--model", "cat", "--slo-ms", 0.001, "--percentile", 90),
+        *("--target", image_target, "--model", "cat", "--slo-ms", 0.001, "--percentile", 99),
         *("--start-rate", 100, "--step-seconds", 0.1, "--max-steps", 4),
         command="find-capacity",
     )
