@@ -50,6 +50,14 @@ class WebUI:
         """Start the users."""
         self.post("/swarm", user_count=2, spawn_rate=2, host=self.target, **options)
 
+    def stop(self) -> None:
+        """Stop the users when all of them run: Locust may lose a stop while it starts them."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self.statistics()["state"] != "running":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        self.post("/stop")
+
     def statistics(self) -> dict[str, Any]:
         """Return the statistics that the page polls, with the two added tables by key."""
         statistics = json.loads(self.get("/stats/requests"))
@@ -139,7 +147,7 @@ def test_accuracy_and_latency_of_the_same_answers_are_shown(stopped, split):
     """A model that always answers 3 shows 100 % for cats, the share of cats, and timings."""
     stopped.swarm(model="cat", batch=24)
     stopped.wait_until(lambda summary: summary["answered"] >= 700)
-    stopped.post("/stop")
+    stopped.stop()
 
     summary = stopped.summary()
     shown = stopped.settled(summary["answered"])
@@ -157,10 +165,10 @@ def test_a_new_run_starts_its_counts_afresh(stopped):
     """After a good run, a run with an unknown model shows only its errors."""
     stopped.swarm(model="cat", batch=1)
     stopped.wait_until(lambda summary: summary["answered"] > 0)
-    stopped.post("/stop")
+    stopped.stop()
     stopped.swarm(model="nobody", batch=1)
     stopped.wait_until(lambda summary: summary["failed"] > 0)
-    stopped.post("/stop")
+    stopped.stop()
 
     summary = stopped.summary()
     shown = stopped.settled(summary["failed"])
@@ -176,7 +184,7 @@ def test_the_reset_button_starts_counts_afresh(stopped):
     """After a reset no earlier answer is counted."""
     stopped.swarm(model="cat", batch=1)
     stopped.wait_until(lambda summary: summary["answered"] > 0)
-    stopped.post("/stop")
+    stopped.stop()
     stopped.post("/stats/reset")
 
     assert stopped.summary()["answered"] == 0
