@@ -217,7 +217,7 @@ def bound_text(percentile: float, limit_ms: float) -> str:
 
 
 def subject_labels(subjects: Sequence[Subject]) -> dict[Subject, str]:
-    """Return short unique names: model, precision if known, and each property that varies."""
+    """Return short unique names: model, precision, and each property that varies, if known."""
     different = list(dict.fromkeys(subjects))
     parts = [
         name
@@ -225,10 +225,13 @@ def subject_labels(subjects: Sequence[Subject]) -> dict[Subject, str]:
         if len({getattr(subject, name) for subject in different}) > 1
         or (name == "precision" and different[0].precision != UNKNOWN)
     ]
-    return {
-        subject: " ".join([subject.model, *(_part(name, getattr(subject, name)) for name in parts)])
-        for subject in different
-    }
+    return {subject: _label(subject, parts) for subject in different}
+
+
+def _label(subject: Subject, parts: Sequence[str]) -> str:
+    values = {name: getattr(subject, name) for name in parts}
+    known = [_part(name, value) for name, value in values.items() if value != UNKNOWN]
+    return " ".join([subject.model, *known])
 
 
 def failed_checks(reports: Iterable[Report]) -> list[str]:

@@ -7,6 +7,7 @@ thread and their own dynamic batching, pinned to one core.
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +27,9 @@ from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
 HERE = Path(__file__).parent
 INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
 START_SECONDS = 60
+# Triton's stub brings an interpreter of its own, an early 3.11, and runs it with the environment's
+# standard library: that of 3.11.7 fails there, and that of Debian 12 (3.11.2) works.
+INTERPRETERS = {"triton": "/usr/bin/python3"}
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
@@ -35,11 +39,18 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 def environment(name: str, folder: Path) -> Path:
     """Return the Python of a peer's environment; install the environment if it is missing."""
-    python = folder / name / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder / name)], check=True)
-        requirements = HERE / f"{name}-requirements.txt"
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", requirements], check=True)
+    place = folder / name
+    python, finished = place / "bin" / "python", place / "installed"
+    if not finished.exists():
+        shutil.rmtree(place, ignore_errors=True)
+        interpreter = INTERPRETERS.get(name, sys.executable)
+        if not Path(interpreter).exists():
+            interpreter = sys.executable
+        # Without its own pip: Debian's interpreter has none. The pip of this program installs.
+        subprocess.run([interpreter, "-m", "venv", "--without-pip", str(place)], check=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q"]
+        subprocess.run([*pip, "-r", str(HERE / f"{name}-requirements.txt")], check=True)
+        finished.touch()
     return python
 
 
@@ -174,5 +185,10 @@ def _mlserver_settings(place: Path, port: int) -> None:
         "implementation": "mlserver_runtime.Classifier",
         "max_batch_size": 64,
         "max_batch_time": 0.001,
+        # Its metadata, which the load test asks for.
+        "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 32, 32, 3]}],
+        "outputs": [
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]},
+        ],
     }
     (place / "model-settings.json").write_text(json.dumps(model))

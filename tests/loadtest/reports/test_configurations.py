@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from loadtest.reports.configurations import (
+    UNKNOWN,
+    Subject,
     accuracy,
     configurations,
     confusion,
@@ -71,6 +73,16 @@ def test_different_targets_transports_and_precisions_are_no_repeats():
         "simcnn fp32 tfs-rest localhost:8500",
         "simcnn fp32 tfs-grpc elsewhere:8500",
     ]
+
+
+def test_labels_leave_out_what_a_server_does_not_say():
+    """A server without version, precision and provider is named by model and target."""
+    says = Subject("simcnn", "1", "fp32", "CPUExecutionProvider", "kserve-grpc", "here")
+    silent = Subject("simcnn", UNKNOWN, UNKNOWN, UNKNOWN, "kserve-grpc", "there")
+
+    labels = subject_labels([says, silent])
+
+    assert labels == {says: "simcnn v1 fp32 CPU here", silent: "simcnn there"}
 
 
 def test_accuracy_over_repeats_counts_each_image_once_in_the_interval():
