@@ -20,7 +20,9 @@ TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, ATTACKER_CORE = CORES[0], CORES[-1]
-DRAIN_SECONDS = 5.0  # the server's setting
+# The server's settings.
+LAME_DUCK_SECONDS = 1.0
+DRAIN_SECONDS = 5.0
 
 # The suite's own limits.
 ROW_SECONDS = 150.0
@@ -112,7 +114,8 @@ def started_server(row: Row, models_dir: Path) -> Iterator[servers.ServerProcess
     command = [
         *pinned(SERVER_CORE, *limit, sys.executable, "-m", "serving"),
         *("--models_dir", str(models_dir), "--host", "127.0.0.1", "--port", "0"),
-        *(f"--drain_seconds={DRAIN_SECONDS}", *row.flags),
+        *(f"--lame_duck_seconds={LAME_DUCK_SECONDS}", f"--drain_seconds={DRAIN_SECONDS}"),
+        *row.flags,
     ]
     process = subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="surrogateescape"

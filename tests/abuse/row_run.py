@@ -18,6 +18,7 @@ from abuse import polite, served_models
 from abuse.processes import (
     ATTACKER_CORE,
     DRAIN_SECONDS,
+    LAME_DUCK_SECONDS,
     MemoryWatch,
     PoliteCallers,
     helper_environment,
@@ -294,7 +295,7 @@ def _end(row: Row, result: Result, server: servers.ServerProcess) -> None:
         seconds = ORPHAN_SECONDS
     else:
         server.process.send_signal(signal.SIGTERM)
-        seconds = DRAIN_SECONDS + STOP_SLACK_SECONDS
+        seconds = LAME_DUCK_SECONDS + DRAIN_SECONDS + STOP_SLACK_SECONDS
     name = "SIGKILL" if row.kills_supervisor else "SIGTERM"
     try:
         server.process.wait(seconds)
