@@ -9,9 +9,9 @@ from pathlib import Path
 import disks
 import numpy as np
 import pytest
-import servers
 import time_budget
-import tiny_models
+from running import servers
+from sample_models import tiny_models
 
 from serving.client import PredictClient
 

@@ -106,7 +106,7 @@ def _one_round(target: str, other: tuple[str, ...], seconds: float) -> tuple[dic
 def _callers(
     target: str, numbers: tuple[str, ...], seconds: float
 ) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "abuse.callers", target, *numbers, str(seconds)]
+    command = [sys.executable, "-m", "abuse.attacks.callers", target, *numbers, str(seconds)]
     process = subprocess.Popen(
         pinned(ATTACKER_CORE, *command),
         stdin=subprocess.PIPE,

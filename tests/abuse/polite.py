@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from abuse import wire
+from abuse.attacks import wire
 
 from serving.client import PredictClient, predict_request, response_arrays
 from serving.protos.tensorflow_serving_pb2 import PredictResponse

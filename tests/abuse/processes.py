@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import servers
 from abuse import polite
 from abuse.rows import Row
+from running import servers
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import servers
 from abuse import polite, served_models
 from abuse.processes import (
     ATTACKER_CORE,
@@ -29,6 +28,7 @@ from abuse.processes import (
     started_server,
 )
 from abuse.rows import Row
+from running import servers
 
 # The criteria.
 NEW_CALLER_SECONDS = 15.0  # time limit for a new caller during the attack
@@ -109,7 +109,7 @@ def burn() -> tuple[float, float]:
 
 def attack(row: Row, target: str, models_dir: Path) -> tuple[float, float, dict[str, int]]:
     """Run one round of the attack; return when it began and ended, and its counts."""
-    command = [sys.executable, "-m", "abuse.attacker", row.attack_name, target]
+    command = [sys.executable, "-m", "abuse.attacks.attacker", row.attack_name, target]
     started = time.monotonic()
     try:
         process = subprocess.run(

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import example_models
-import independent_models
 import numpy as np
-import tiny_models
 from onnx import TensorProto, helper, numpy_helper
+from sample_models import example_models, independent_models, tiny_models
 
 WIDE_COLUMNS = 30_000
 

@@ -20,7 +20,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import tiny_models
+from sample_models import tiny_models
 
 from serving.client import PredictClient, predict_request
 from serving.transport.grpc_wire import frame

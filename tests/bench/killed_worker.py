@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import psutil
+from calling.new_connections import Waits, calling
 from harness import (
     CLIENT_CORE,
     PREDICT_PATH,
@@ -29,7 +30,6 @@ from harness import (
     serve,
     write_null_model,
 )
-from new_connections import Waits, calling
 
 _QUIET_SECONDS = 2.0
 _WATCH_SECONDS = 8.0

@@ -12,10 +12,10 @@ from pathlib import Path
 import grpc
 import numpy as np
 import psutil
-import tiny_models
+from calling.rest_client import Http
 from chaos.ledger import Ledger
-from jumping_clock import DAY_SECONDS, JumpingClock
-from rest_client import Http
+from sample_models import tiny_models
+from simulating.jumping_clock import DAY_SECONDS, JumpingClock
 
 from serving.client import predict_request
 from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest, ReloadConfigResponse

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-import servers
 from chaos import events
 from chaos.callers import Callers, Pictures
 from chaos.ledger import Ledger
-from jumping_clock import JumpingClock, compiler
+from running import servers
+from simulating.jumping_clock import JumpingClock, compiler
 
 MINUTES = float(os.environ.get("CHAOS_MINUTES", "20"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(1 << 31)))

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
-import odd_models
-import onnx_cases
 import pytest
-import servers
-import tiny_models
-from every_protocol import PROTOCOLS
-from rest_client import Http
+from calling.every_protocol import PROTOCOLS
+from calling.rest_client import Http
+from running import servers
+from sample_models import odd_models, onnx_cases, tiny_models
 
 INFINITE = [np.inf, -np.inf, np.nan, -0.0]
 # Values at the limits of each type; JSON and protobuf carry some types in wider ones.

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import onnx
-import onnx_cases
 import onnxruntime
 import pytest
-import servers
-from every_protocol import PROTOCOLS
-from onnx_cases import NodeCase, has_json_form
-from rest_client import Http
+from calling.every_protocol import PROTOCOLS
+from calling.rest_client import Http
+from running import servers
+from sample_models import onnx_cases
+from sample_models.onnx_cases import NodeCase, has_json_form
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 EVERY = 40

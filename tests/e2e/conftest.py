@@ -1,8 +1,8 @@
 """Fixtures of the tests on a Docker engine: its Compose command and the server's image."""
 
-import containers
 import pytest
-from containers import build
+from running import containers
+from running.containers import build
 
 IMAGE = "onnx-serving:test"
 

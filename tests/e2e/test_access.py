@@ -9,9 +9,9 @@ import grpc
 import keys_files
 import numpy as np
 import pytest
-import servers
+from calling.rest_client import Http
 from keys_files import entry
-from rest_client import Http
+from running import servers
 
 from serving.client import PREDICT_PATH, predict_request
 from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest

@@ -16,10 +16,10 @@ from queue import Queue
 import certificates
 import grpc
 import pytest
-import servers
-import tls_callers
+from calling import tls_callers
 from google.protobuf import text_format
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from running import servers
 
 from serving.client import PredictClient, PredictError
 from serving.protos.tfs_config_pb2 import SSLConfig

@@ -4,9 +4,9 @@ import time
 
 import grpc
 import pytest
-import servers
-import tiny_models
-from rest_client import Http
+from calling.rest_client import Http
+from running import servers
+from sample_models import tiny_models
 
 from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest, ReloadConfigResponse
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import grpc
 import numpy as np
 import pytest
-import servers
+from running import servers
 
 from serving.client import PredictClient, predict_request
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import servers
+from running import servers
 
 REPOSITORY = Path(__file__).parents[2]
 MODELS_DIR = REPOSITORY / "models"

@@ -4,10 +4,10 @@ import subprocess
 
 import numpy as np
 import pytest
-import servers
-import tiny_models
-from rest_client import Http
-from tensorflow_command import environment, free_port, script
+from calling.rest_client import Http
+from running import servers
+from running.tensorflow_command import environment, free_port, script
+from sample_models import tiny_models
 
 from serving.client import PredictClient
 

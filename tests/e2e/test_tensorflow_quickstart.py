@@ -12,11 +12,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-import servers
 import snippets
 import tensorflow as tf
-import tensorflow1_models
-from tensorflow_command import environment, free_port, script
+from running import servers
+from running.tensorflow_command import environment, free_port, script
+from sample_saved_models import tensorflow1_models
 from tensorflow_serving.apis import (
     classification_pb2,
     model_pb2,

@@ -12,10 +12,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-import own_models
 import pytest
 import tensorflow as tf
 from PIL import Image
+from sample_models import own_models
 
 from export.__main__ import main
 from export.gates.precision import LIMITS, Limits

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import servers
 from gpu import graphs
 from gpu import results as files
 from gpu.graphs import Graph
 from gpu.results import Results
+from running import servers
 
 from serving.client import PredictClient
 from serving.repository.model_folder import Precision

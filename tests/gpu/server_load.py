@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import psutil
-import servers
 from gpu import callers, graphs, raw_runtime
 from gpu.callers import Callers, Order
 from gpu.graphs import Graph
 from gpu.results import Results, reason
+from running import servers
 
 from serving.client import predict_request
 

@@ -18,10 +18,10 @@ import certificates
 import gevent.monkey
 import numpy as np
 import pytest
-import tiny_models
 from google.protobuf import text_format
 from onnx import TensorProto, helper
 from PIL import Image
+from sample_models import tiny_models
 
 from loadtest.report_file import read_run
 from loadtest.report_schema import Report

@@ -3,10 +3,9 @@ import re
 import subprocess
 import sys
 
-import load_reports
-import matrix_reports
 import msgspec
 import pytest
+from sample_results import load_reports, matrix_reports
 
 from loadtest import report_file
 from loadtest.report_file import ReportError

@@ -5,11 +5,11 @@ import copy
 import jsonschema
 import numpy as np
 import pytest
-import servers
-import tiny_models
-from every_protocol import kserve_grpc, kserve_rest, tfs_grpc, tfs_rest
+from calling.every_protocol import kserve_grpc, kserve_rest, tfs_grpc, tfs_rest
 from manifests.resources import ROOT, read, validate
-from tensorflow_command import free_port
+from running import servers
+from running.tensorflow_command import free_port
+from sample_models import tiny_models
 
 # The protocols by KServe's names: https://kserve.github.io/website/docs/concepts/architecture/data-plane
 PROTOCOLS = {"grpc-v1": tfs_grpc, "v1": tfs_rest, "grpc-v2": kserve_grpc, "v2": kserve_rest}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_models
+from sample_saved_models import tensorflow_models
 from saved_model_zoo.entry import MODULE, Entry, Make, both, default, floats, integers, pictures
 
 

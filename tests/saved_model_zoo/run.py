@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import servers
-from rest_client import Http
+from calling.rest_client import Http
+from running import servers
 from saved_model_zoo import question
 from saved_model_zoo.entry import Arrays, Entry, Way
 from saved_model_zoo.question import Question

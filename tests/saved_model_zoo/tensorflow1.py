@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-import tensorflow1_models
+from sample_saved_models import tensorflow1_models
+from sample_saved_models.tensorflow1_models import v1
 from saved_model_zoo.entry import SESSION, TENSORFLOW1, Arrays, Entry, Make, floats, steps
-from tensorflow1_models import v1
 
 
 def _two_versions(folder: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_models
+from sample_saved_models import tensorflow_models
 from saved_model_zoo.entry import MODULE, SESSION, Arrays, Entry, default, floats, integers, words
 from saved_model_zoo.modules import Weights, of_function, save, spec
 

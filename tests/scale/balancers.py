@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import servers
 import yaml
+from running import servers
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ENVOY = Path(sys.prefix) / "envoy" / "bin" / "envoy"

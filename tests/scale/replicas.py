@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import servers
+from running import servers
 from scale.balancers import Ports, free_ports
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
 import yaml
+from calling.rest_client import Http
 from certificates import Authority
-from rest_client import Http
+from sample_models import tiny_models
 from scale.balancers import (
     DEPLOY,
     ENVOY,

@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-import tiny_models
+from sample_models import tiny_models
 from scale.balancers import ENVOY, HAPROXY, MISSING_ENVOY, MISSING_HAPROXY, envoy, haproxy
 from scale.replicas import two_replicas
 from scale.steady_calls import calling

@@ -9,9 +9,9 @@ import threading
 import grpc
 import numpy as np
 import pytest
-import tiny_models
-from raw_calls import refusal
-from rest_client import Http
+from calling.raw_calls import refusal
+from calling.rest_client import Http
+from sample_models import tiny_models
 
 from serving.client import PredictClient, PredictError
 from serving.engine.catalog import State

@@ -3,7 +3,7 @@ import re
 import grpc
 import numpy as np
 import pytest
-import servers
+from running import servers
 
 from serving.client import predict_request
 from serving.engine.servable import Servable

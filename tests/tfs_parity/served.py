@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import servers
+from running import servers
 from tfs_parity import example_models, models
 from tfs_parity.exchange import Peer
 from tfs_parity.pair import Server

@@ -3,25 +3,25 @@
 from collections import Counter
 from pathlib import Path
 
-from tfs_parity import (
+from tfs_parity import metadata_pairs, reload_pairs, status_pairs
+from tfs_parity.inference import (
     classify_pairs,
+    multi_inference_pairs,
+    predict_pairs,
+    predict_tensor_pairs,
+    regress_pairs,
+)
+from tfs_parity.pair import Pair
+from tfs_parity.rest import (
     json_answer_pairs,
     json_error_pairs,
     json_example_pairs,
     json_reading_pairs,
     json_request_pairs,
-    metadata_pairs,
-    multi_inference_pairs,
-    predict_pairs,
-    predict_tensor_pairs,
-    regress_pairs,
-    reload_pairs,
     rest_handler_pairs,
     rest_path_pairs,
     rest_server_pairs,
-    status_pairs,
 )
-from tfs_parity.pair import Pair
 
 PAGE = Path(__file__).parents[2] / "docs" / "parity.md"
 BEGIN = "<!-- Written by `make test PARITY_DOCS=1`; do not edit. -->"

@@ -3,8 +3,8 @@
 import os
 import re
 
-import odd_saved_models
 import pytest
+from sample_saved_models import odd_saved_models
 
 from serving.repository import model_folder
 

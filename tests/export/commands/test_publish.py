@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
-import tensorflow1_models
+from sample_saved_models import tensorflow1_models
 
 from export.__main__ import main
 from serving.repository import model_folder

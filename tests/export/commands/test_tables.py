@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import sample_metrics as sample
+from sample_results import sample_metrics as sample
 
 from export.__main__ import main
 from export.tables import tables

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from tiny_models import save
+from sample_models.tiny_models import save
 
 from export.errors import GateFailed
 from export.gates import company, rows

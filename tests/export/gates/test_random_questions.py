@@ -8,7 +8,7 @@ import onnx
 import pytest
 import tensorflow as tf
 from onnx import helper
-from tiny_models import save
+from sample_models.tiny_models import save
 
 from export.errors import ExportError, GateFailed
 from export.gates import random_inputs

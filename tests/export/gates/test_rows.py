@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-import arithmetic_models
 import pytest
-import sample_metrics as sample
+from sample_models import arithmetic_models
+from sample_results import sample_metrics as sample
 
 from export.__main__ import main
 from export.gates import rows

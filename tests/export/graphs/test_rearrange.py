@@ -2,8 +2,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import tiny_classifiers
 from onnx import TensorProto, helper, numpy_helper
+from sample_models import tiny_classifiers
 
 from export.graphs import rearrange
 from export.graphs.graph import settings

@@ -1,8 +1,8 @@
 import numpy as np
 import onnx
 import pytest
-import tiny_classifiers
 from onnx import TensorProto, helper
+from sample_models import tiny_classifiers
 
 from export.graphs import unused_taps
 from export.graphs.graph import settings

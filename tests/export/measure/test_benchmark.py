@@ -2,9 +2,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
-import arithmetic_models
 import pytest
-import tiny_models
+from sample_models import arithmetic_models, tiny_models
 
 from export.errors import ExportError
 from export.measure import benchmark

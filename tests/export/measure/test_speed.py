@@ -1,6 +1,6 @@
 import onnx
 import pytest
-import tiny_classifiers
+from sample_models import tiny_classifiers
 
 from export.gates.precision import too_slow
 from export.measure import speed

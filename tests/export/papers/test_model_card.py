@@ -3,7 +3,7 @@ import re
 from dataclasses import replace
 
 import pytest
-import sample_metrics as sample
+from sample_results import sample_metrics as sample
 
 from export.papers import model_card
 from export.sources import saved_model

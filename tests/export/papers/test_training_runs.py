@@ -1,7 +1,7 @@
 import json
 
 import pytest
-import sample_metrics as sample
+from sample_results import sample_metrics as sample
 
 from export.errors import ExportError
 from export.papers import training_runs

@@ -1,8 +1,8 @@
 import numpy as np
 import onnx
 import pytest
-import tiny_classifiers
 from onnx import TensorProto, helper
+from sample_models import tiny_classifiers
 
 from export.precisions import calibration
 from training.data.cifar10 import Split

@@ -1,7 +1,7 @@
 import numpy as np
 import onnx
-import tiny_classifiers
 from onnx import TensorProto
+from sample_models import tiny_classifiers
 
 from export.gates import answers
 from export.precisions import fp16

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-import tiny_classifiers
+from sample_models import tiny_classifiers
 
 from export.errors import ExportError
 from export.gates import answers

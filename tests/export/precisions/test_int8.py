@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import onnx
 import pytest
-import tiny_classifiers
 from onnx import TensorProto
+from sample_models import tiny_classifiers
 
 from export.precisions import int8
 

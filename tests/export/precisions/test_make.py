@@ -3,7 +3,7 @@ import json
 import numpy as np
 import onnx
 import pytest
-import tiny_classifiers
+from sample_models import tiny_classifiers
 
 from export.gates import answers
 from export.gates.precision import LIMITS, Limits

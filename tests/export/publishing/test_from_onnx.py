@@ -5,10 +5,10 @@ import os
 import re
 
 import numpy as np
-import odd_models
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from sample_models import odd_models
 
 from export.publishing.from_onnx import publish_onnx
 from serving.client import PredictClient

@@ -5,10 +5,10 @@ import io
 import json
 
 import numpy as np
-import own_models
 import pytest
-import rest_client
+from calling import rest_client
 from PIL import Image
+from sample_models import own_models
 
 from export.__main__ import main
 from serving.client import PredictClient

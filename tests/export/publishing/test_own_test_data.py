@@ -3,9 +3,9 @@
 import json
 
 import numpy as np
-import own_models
 import pytest
 import tensorflow as tf
+from sample_models import own_models
 
 from export.__main__ import main
 from serving.client import PredictClient

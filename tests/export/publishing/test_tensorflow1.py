@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
-import tensorflow1_models
-from tensorflow1_models import CLASSIFY, REGRESS, example
+from sample_saved_models import tensorflow1_models
+from sample_saved_models.tensorflow1_models import CLASSIFY, REGRESS, example
 
 from export.publishing.from_saved_model import publish_saved_model
 from export.sources import saved_model

@@ -1,9 +1,9 @@
 import hashlib
 
 import numpy as np
-import own_models
 import pytest
 from PIL import Image
+from sample_models import own_models
 
 from export.errors import ExportError
 from export.sources import labelled_data

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-import sample_metrics as sample
+from sample_results import sample_metrics as sample
 
 from export.__main__ import main
 from export.errors import ExportError, OutOfDate

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import certificates
 import numpy as np
-import plain_client
 import pytest
-import stub_server
-from stub_server import Timed
+from calling import plain_client
+from running import stub_server
+from running.stub_server import Timed
 
 from loadtest.transports.tfs_grpc import TfsGrpc
 

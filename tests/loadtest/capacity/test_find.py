@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from load_reports import report
 from msgspec import structs
-from simulated_session import config_of_a_run, measurement
+from sample_results.load_reports import report
+from simulating.simulated_session import config_of_a_run, measurement
 
 from loadtest.capacity import find
 from loadtest.settings.config import CapacityConfig, GateConfig, LoadTestConfig

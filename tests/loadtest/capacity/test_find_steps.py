@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-from simulated_session import FastUpTo, NoteTaker, config_of_a_run
+from simulating.simulated_session import FastUpTo, NoteTaker, config_of_a_run
 
 from loadtest.capacity import find
 from loadtest.capacity.rate_search import SearchStopped

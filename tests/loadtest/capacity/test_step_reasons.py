@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import numpy as np
-from load_reports import changed, report
-from simulated_session import measurement
+from sample_results.load_reports import changed, report
+from simulating.simulated_session import measurement
 
 from loadtest.capacity import find
 from loadtest.settings.config import LoadTestConfig

@@ -2,12 +2,11 @@
 
 import json
 
-import arithmetic_models
 import numpy as np
 import pytest
-import tiny_models
 from onnx import TensorProto, helper
 from PIL import Image
+from sample_models import arithmetic_models, tiny_models
 
 
 @pytest.fixture(scope="module")

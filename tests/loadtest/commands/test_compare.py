@@ -3,9 +3,9 @@ import re
 import subprocess
 import sys
 
-import load_reports
 import numpy as np
 import pytest
+from sample_results import load_reports
 
 from loadtest.reports.pages import files
 

@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import disks
-import load_reports
 import pytest
+from sample_results import load_reports
 
 from loadtest.__main__ import main
 from loadtest.report_schema import RAW_FILE

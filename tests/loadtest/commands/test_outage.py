@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-import servers
+from running import servers
 
 START_SECONDS = 60
 LOADS = [

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-import load_reports
+from sample_results import load_reports
 
 from loadtest.reports.collection import read
 from loadtest.reports.pages import files

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import servers
 import snippets
+from running import servers
 
 from loadtest.rows.images import shuffled
 

@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
-import virtual_time
+from simulating import virtual_time
 
 from loadtest.figures.availability import availability
 from loadtest.figures.scoring import Scores

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
-from scored_recordings import MS, DigitApi, latencies, scored
+from sample_results.scored_recordings import MS, DigitApi, latencies, scored
 
 from loadtest.figures import bounds, sections
 from loadtest.figures.published_answers import Record

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up_runs import MS, MadeUpRun, answer, made_up
 from rich.console import Console
+from sample_results.made_up_runs import MS, MadeUpRun, answer, made_up
 
 from loadtest.figures.published_answers import Record
 from loadtest.live import screen

@@ -2,8 +2,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from made_up_runs import IMAGES, MS, answer, made_up
 from msgspec import structs
+from sample_results.made_up_runs import IMAGES, MS, answer, made_up
 
 from loadtest.figures import manifest
 from loadtest.figures.published_answers import Record

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from terminal import Terminal
+from running.terminal import Terminal
 
 from loadtest.report_file import read_run
 

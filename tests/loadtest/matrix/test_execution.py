@@ -2,8 +2,8 @@ import subprocess
 import sys
 import time
 
-import load_reports
 import pytest
+from sample_results import load_reports
 
 from loadtest.matrix.execution import Endpoint, Execution, MatrixRun
 from loadtest.matrix.file import AUTO, Matrix, MatrixScenario, Target

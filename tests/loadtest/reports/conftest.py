@@ -1,8 +1,7 @@
 """The results that the tests of reports share."""
 
-import load_reports
-import matrix_reports
 import pytest
+from sample_results import load_reports, matrix_reports
 
 
 @pytest.fixture(scope="session")

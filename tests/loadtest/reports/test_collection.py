@@ -1,7 +1,7 @@
-import load_reports
 import msgspec
 import pytest
 from msgspec.structs import replace
+from sample_results import load_reports
 
 from loadtest.report_file import ReportError
 from loadtest.reports.collection import read

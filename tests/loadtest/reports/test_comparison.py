@@ -1,5 +1,5 @@
-import load_reports
 import pytest
+from sample_results import load_reports
 
 from loadtest.reports.comparison import NotComparable, compare
 from loadtest.reports.sides import Side, split

@@ -1,6 +1,6 @@
-import load_reports
 import numpy as np
 import pytest
+from sample_results import load_reports
 
 from loadtest.reports.configurations import (
     UNKNOWN,

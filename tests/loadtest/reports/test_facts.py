@@ -1,5 +1,5 @@
-import load_reports
 import pytest
+from sample_results import load_reports
 
 from loadtest.reports import facts
 from loadtest.reports.collection import merge, single

@@ -1,6 +1,6 @@
-import load_reports
 import pytest
 from msgspec.structs import replace
+from sample_results import load_reports
 
 from loadtest.reports import findings, summary
 from loadtest.reports.configurations import configurations

@@ -1,4 +1,4 @@
-import load_reports
+from sample_results import load_reports
 
 from loadtest.reports.collection import single
 from loadtest.reports.measures import MEASURES, Spread, missing

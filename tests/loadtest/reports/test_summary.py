@@ -1,7 +1,7 @@
 from typing import get_args
 
-import load_reports
 import pytest
+from sample_results import load_reports
 
 from loadtest.report_schema import ScenarioKind
 from loadtest.reports import summary

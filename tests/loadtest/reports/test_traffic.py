@@ -1,6 +1,6 @@
-import load_reports
 import pytest
 from msgspec.structs import replace
+from sample_results import load_reports
 
 from loadtest.report_schema import Report
 from loadtest.report_traffic_schema import LoadPhase, MixTotals

@@ -22,7 +22,7 @@ from loadtest.transports.grpc_sender import GrpcSender
 from loadtest.transports.sender import Lane
 from loadtest.transports.tfs_grpc import TfsGrpc
 
-STUB = Path(__file__).parents[2] / "stub_server.py"
+STUB = Path(__file__).parents[2] / "running" / "stub_server.py"
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import certificates
 import keys_files
-import one_api
 import pytest
-import stub_server
+from calling import one_api
+from running import stub_server
 
 from loadtest.load.scenarios import settle
 from loadtest.rows.images import LabelledImages

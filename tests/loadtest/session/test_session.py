@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-import servers
+from running import servers
 
 
 def test_ctrl_c_ends_every_process_and_keeps_what_was_measured(

@@ -4,9 +4,8 @@ import asyncio
 from pathlib import Path
 
 import numpy as np
-import odd_models
 import pytest
-import tiny_models
+from sample_models import odd_models, tiny_models
 
 from loadtest.rows.array_files import FileRows
 from loadtest.rows.random_rows import RandomRows

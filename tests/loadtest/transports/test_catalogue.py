@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 import numpy as np
 import pytest
-import tiny_models
 from onnx import TensorProto, helper
+from sample_models import tiny_models
 
 from loadtest.settings.config import ConnectionConfig
 from loadtest.transports import kserve_grpc, kserve_rest, tfs_grpc, tfs_rest

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import containers
 import pytest
 import yaml
+from running import containers
 
 from loadtest.figures import manifest
 from loadtest.rows.images import LabelledImages

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from load_reports import collection, report
 from msgspec import structs
+from sample_results.load_reports import collection, report
 
 from loadtest.load.scenarios import settle
 from loadtest.report_schema import Capacity

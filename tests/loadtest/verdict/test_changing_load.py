@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from load_reports import changed, report
+from sample_results.load_reports import changed, report
 
 from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.settings.arguments import parse_run

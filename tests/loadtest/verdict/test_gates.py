@@ -1,5 +1,5 @@
 import pytest
-from load_reports import capacity, changed, report
+from sample_results.load_reports import capacity, changed, report
 
 from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Recorded

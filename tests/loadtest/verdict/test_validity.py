@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from load_reports import changed, report
+from sample_results.load_reports import changed, report
 
 from loadtest.load.scenarios import settle
 from loadtest.report_schema import Report

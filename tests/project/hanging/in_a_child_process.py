@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import servers
+from running import servers
 
 PROGRAM = "import time; time.sleep(1000)"
 

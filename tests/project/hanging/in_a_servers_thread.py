@@ -2,7 +2,7 @@ import threading
 
 import numpy as np
 import pytest
-import servers
+from running import servers
 
 from serving.client import PredictClient
 from serving.engine.runtime import Runtime

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import grpc
 import keys_files
 import pytest
-import servers
 from keys_files import bearer, entry, key_of
+from running import servers
 
 from serving.access.roles import GRANTED, OPENABLE
 from serving.server import ModelServer

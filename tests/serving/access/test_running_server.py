@@ -10,12 +10,12 @@ import certificates
 import grpc
 import keys_files
 import pytest
-import servers
-import tiny_models
-from access_calls import RELOAD_PATH, Code, named, predict, send
+from calling.access_calls import RELOAD_PATH, Code, named, predict, send
+from calling.rest_client import Http
 from google.protobuf import text_format
 from keys_files import bearer, entry, key_of
-from rest_client import Http
+from running import servers
+from sample_models import tiny_models
 
 from serving.client import (
     GET_MODEL_METADATA_PATH,

@@ -5,8 +5,8 @@ import re
 
 import grpc
 import pytest
-import servers
-from access_calls import RELOAD_PATH, Code, named, predict, send
+from calling.access_calls import RELOAD_PATH, Code, named, predict, send
+from running import servers
 
 from serving.client import PREDICT_PATH
 

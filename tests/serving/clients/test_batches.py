@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
-from refusing_server import refusing
+from running.refusing_server import refusing
 
 from serving.client import AsyncPredictClient, BatchError, PredictClient
 from serving.protocols.tfs import tensor_proto

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import servers
 from image_files import png
 from PIL import Image
+from running import servers
 
 from serving.client import AsyncPredictClient, PredictClient, read_pictures
 

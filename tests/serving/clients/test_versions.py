@@ -5,8 +5,8 @@ import inspect
 
 import numpy as np
 import pytest
-import servers
-import tiny_models
+from running import servers
+from sample_models import tiny_models
 
 from serving.client import AsyncPredictClient, PredictClient, PredictError
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import grpc
 import numpy as np
 import pytest
-import servers
-from refusing_server import refusing
+from running import servers
+from running.refusing_server import refusing
 
 from serving.client import AsyncPredictClient, PredictClient, PredictError
 

@@ -8,7 +8,7 @@ import certificates
 import grpc
 import numpy as np
 import pytest
-import servers
+from running import servers
 
 from serving.client import AsyncPredictClient, PredictClient, PredictError, tls_credentials
 

@@ -10,9 +10,9 @@ import time
 import grpc
 import numpy as np
 import pytest
-import servers
-import tiny_models
-from refusing_server import refusing
+from running import servers
+from running.refusing_server import refusing
+from sample_models import tiny_models
 
 from serving.client import AsyncPredictClient, PredictClient, PredictError, RetryPolicy
 

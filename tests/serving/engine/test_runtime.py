@@ -1,12 +1,10 @@
 import os
 
-import arithmetic_models
 import numpy as np
-import odd_models
 import onnx
 import onnxruntime
 import pytest
-import tiny_models
+from sample_models import arithmetic_models, odd_models, tiny_models
 
 from serving.engine import runtime
 from serving.engine.runtime import Runtime, RuntimeConfig, SessionControl

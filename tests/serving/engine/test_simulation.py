@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import simulated_threads
-from simulated_threads import Scheduler, SimulatedLoop
+from simulating import simulated_threads
+from simulating.simulated_threads import Scheduler, SimulatedLoop
 
 from serving.access import flow
 from serving.engine import manager, servable, unloading

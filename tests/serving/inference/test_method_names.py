@@ -2,13 +2,12 @@
 
 import json
 
-import arithmetic_models
-import example_models
 import grpc
 import numpy as np
 import pytest
-from example_models import example
-from raw_calls import refusal
+from calling.raw_calls import refusal
+from sample_models import arithmetic_models, example_models
+from sample_models.example_models import example
 
 from serving.client import PredictClient, PredictError, predict_request
 from serving.protos.tensorflow_example_pb2 import Example

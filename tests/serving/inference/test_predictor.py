@@ -1,13 +1,12 @@
 import asyncio
 
-import example_models
 import grpc
 import numpy as np
-import polite_clients
 import pytest
-import tiny_models
-from example_models import example
+from calling import polite_clients
 from image_files import png
+from sample_models import example_models, tiny_models
+from sample_models.example_models import example
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog

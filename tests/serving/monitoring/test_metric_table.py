@@ -3,11 +3,11 @@ import io
 from pathlib import Path
 
 import pytest
-import servers
-import tiny_models
+from calling.rest_client import Http
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
-from rest_client import Http
+from running import servers
+from sample_models import tiny_models
 
 from serving.monitoring import metric_table
 from serving.workers.worker_process import worker_metrics

@@ -5,10 +5,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-import servers
-import tiny_models
-from metrics_pages import ONE, PATH, ROW, TFS, Page, counted_manager, scrape
-from rest_client import Http
+from calling.rest_client import Http
+from running import servers
+from sample_models import tiny_models
+from sample_results.metrics_pages import ONE, PATH, ROW, TFS, Page, counted_manager, scrape
 
 from serving.access.roles import Role
 from serving.client import PredictClient, PredictError

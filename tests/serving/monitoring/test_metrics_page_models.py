@@ -6,10 +6,10 @@ from functools import partial
 from typing import NamedTuple
 
 import pytest
-import servers
-import tiny_models
-from metrics_pages import ONE, ROW, TFS, Page, counted_manager, scrape
-from rest_client import Http
+from calling.rest_client import Http
+from running import servers
+from sample_models import tiny_models
+from sample_results.metrics_pages import ONE, ROW, TFS, Page, counted_manager, scrape
 
 from serving.access.roles import Role
 from serving.client import PredictClient, PredictError

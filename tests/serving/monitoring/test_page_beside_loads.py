@@ -6,11 +6,10 @@ import threading
 import time
 from pathlib import Path
 
-import example_models
 import pytest
-import servers
-import tiny_models
-from rest_client import Http
+from calling.rest_client import Http
+from running import servers
+from sample_models import example_models, tiny_models
 
 from serving.monitoring import shared_page
 

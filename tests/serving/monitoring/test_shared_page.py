@@ -1,8 +1,8 @@
 import asyncio
 
 import pytest
-import servers
-from rest_client import Http
+from calling.rest_client import Http
+from running import servers
 
 from serving.errors import Unavailable
 from serving.monitoring.metrics_page import MetricsPage

@@ -5,14 +5,14 @@ from http.client import HTTPConnection
 import grpc
 import numpy as np
 import pytest
-import servers
+from calling.rest_client import Http
 from grpc_health.v1 import health_pb2
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from rest_client import Http
+from running import servers
 
 from serving.client import PredictClient, PredictError, predict_request
 from serving.protos import kserve_pb2

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import polite_clients
 import pytest
-from json_children import LARGE, is_running, wait_for_end
-from rest_client import Http
+from calling import polite_clients
+from calling.rest_client import Http
+from running.json_children import LARGE, is_running, wait_for_end
 
 from serving.access import flow
 from serving.errors import InvalidInput, ResourceExhausted, Unavailable

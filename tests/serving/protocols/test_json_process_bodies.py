@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import servers
-import tiny_models
-from json_children import LARGE, children, wait_for_end
-from rest_client import Http
+from calling.rest_client import Http
+from running import servers
+from running.json_children import LARGE, children, wait_for_end
+from sample_models import tiny_models
 
 from serving.protocols import json_process
 from serving.protocols.json_process import LARGE_BYTES

@@ -1,9 +1,8 @@
 import asyncio
 import json
 
-import odd_models
-import tiny_models
-from rest_client import Http
+from calling.rest_client import Http
+from sample_models import odd_models, tiny_models
 
 from serving.client import PredictClient
 from serving.engine.catalog import State

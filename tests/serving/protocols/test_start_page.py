@@ -4,8 +4,8 @@ import asyncio
 import re
 from pathlib import Path
 
-import tiny_models
-from rest_client import Http
+from calling.rest_client import Http
+from sample_models import tiny_models
 
 from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
 from serving.protocols.start_page import StartPage

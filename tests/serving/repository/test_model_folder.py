@@ -1,9 +1,8 @@
 import json
 from pathlib import Path
 
-import arithmetic_models
 import pytest
-import tiny_models
+from sample_models import arithmetic_models, tiny_models
 
 from serving.errors import DataLoss, FailedPrecondition
 from serving.repository import model_folder

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny_models
+from sample_models import tiny_models
 
 from serving.errors import DataLoss
 from serving.repository import model_folder, publishing

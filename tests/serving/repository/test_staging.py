@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-import tiny_models
+from sample_models import tiny_models
 
 from serving.repository.staging import staging
 

@@ -5,10 +5,10 @@ from functools import partial
 
 import grpc
 import numpy as np
-import polite_clients
 import pytest
-from raw_calls import refusal
-from rest_client import Http
+from calling import polite_clients
+from calling.raw_calls import refusal
+from calling.rest_client import Http
 
 from serving.client import PREDICT_PATH
 from serving.errors import InvalidInput

@@ -1,12 +1,12 @@
 import time
 
-import example_models
 import numpy as np
 import pytest
-from example_models import example
 from hypothesis import example as explicit_example
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_models import example_models
+from sample_models.example_models import example
 
 from serving.errors import DeadlineExceeded, InvalidInput
 from serving.tensors.example_parser import ExampleParser

@@ -1,7 +1,7 @@
 import json
 
-import example_models
 import pytest
+from sample_models import example_models
 
 from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.signature import DataType, Signature, TensorSpec

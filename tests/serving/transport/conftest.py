@@ -2,7 +2,7 @@
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from shouting_application import MAX_BUFFERED_BYTES, MAX_MESSAGE_BYTES, shout, shout_each
+from running.shouting_application import MAX_BUFFERED_BYTES, MAX_MESSAGE_BYTES, shout, shout_each
 
 from serving.access.roles import Role
 from serving.transport.grpc_application import GrpcApplication

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import servers
-from raw_http2 import HEADERS, Peer, field, request
-from rest_client import Http
+from calling.raw_http2 import HEADERS, Peer, field, request
+from calling.rest_client import Http
+from running import servers
 
 from serving.client import PredictClient
 from serving.transport import admission

@@ -3,7 +3,7 @@
 import grpc
 import numpy as np
 import pytest
-from raw_calls import call_raw, refusal
+from calling.raw_calls import call_raw, refusal
 
 from serving.client import PredictClient, PredictError, predict_request
 from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse

@@ -5,8 +5,8 @@ import zlib
 
 import numpy as np
 import pytest
-import servers
-from rest_client import Http
+from calling.rest_client import Http
+from running import servers
 
 from serving.client import PredictClient
 

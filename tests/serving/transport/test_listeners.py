@@ -5,7 +5,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-import servers
+from running import servers
 
 from serving.client import PredictClient
 from serving.errors import ConfigError

@@ -12,8 +12,8 @@ import certificates
 import grpc
 import numpy as np
 import pytest
-import servers
 from google.protobuf import text_format
+from running import servers
 
 from serving.client import PredictClient, PredictError
 from serving.protos.tfs_config_pb2 import SSLConfig

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from xml.dom import minidom
 
 import pytest
-from run_folders import write_run
+from sample_results.run_folders import write_run
 
 from training.__main__ import main
 from training.data.cifar10 import CLASS_NAMES, DATA_DIR_VARIABLE, load

@@ -1,8 +1,7 @@
 import csv
 
-import load_reports
-import matrix_reports
 from msgspec.structs import replace
+from sample_results import load_reports, matrix_reports
 
 from loadtest.reports.pages import files
 from loadtest.settings.config import GateConfig

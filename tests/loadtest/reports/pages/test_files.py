@@ -1,6 +1,6 @@
 import hashlib
 
-import load_reports
+from sample_results import load_reports
 
 from loadtest.report_file import read_run
 from loadtest.reports.collection import read

@@ -1,9 +1,9 @@
 import re
 from html.parser import HTMLParser
 
-import load_reports
 import pytest
 from msgspec.structs import replace
+from sample_results import load_reports
 
 from loadtest.reports.collection import single
 from loadtest.reports.pages import html_page, markdown_page, terminal

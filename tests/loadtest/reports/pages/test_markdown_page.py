@@ -1,6 +1,6 @@
 import re
 
-import load_reports
+from sample_results import load_reports
 
 from loadtest.reports.collection import single
 from loadtest.reports.pages import markdown_page

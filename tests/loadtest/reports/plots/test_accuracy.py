@@ -1,4 +1,4 @@
-import load_reports
+from sample_results import load_reports
 
 from loadtest.reports.configurations import configurations
 from loadtest.reports.plots import accuracy

@@ -1,5 +1,5 @@
-import load_reports
 import pytest
+from sample_results import load_reports
 
 from loadtest.report_traffic_schema import LoadPhase
 from loadtest.reports import collection

@@ -3,10 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import load_reports
-import matrix_reports
 import pytest
 from msgspec.structs import replace
+from sample_results import load_reports, matrix_reports
 
 from loadtest.reports.pages import files
 from loadtest.reports.readme import table

@@ -9,9 +9,9 @@ from pathlib import Path
 import certificates
 import numpy as np
 import pytest
-import servers
 from image_files import png
 from PIL import Image
+from running import servers
 
 from serving.clients.commands import program
 

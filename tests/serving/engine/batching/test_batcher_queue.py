@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 import pytest
-import tiny_models
-from recorded_batches import rows, settle, submit, with_batcher
+from sample_models import tiny_models
+from sample_results.recorded_batches import rows, settle, submit, with_batcher
 
 from serving.access import flow
 from serving.engine.batching.batcher import Batcher

@@ -4,8 +4,8 @@ import asyncio
 
 import numpy as np
 import pytest
-import tiny_models
-from recorded_batches import rows, settle, submit, with_batcher
+from sample_models import tiny_models
+from sample_results.recorded_batches import rows, settle, submit, with_batcher
 
 from serving.engine.batching.batcher import Batcher
 from serving.engine.batching.batching_config import BatchingConfig

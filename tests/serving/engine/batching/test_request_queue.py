@@ -5,7 +5,7 @@ import time
 import weakref
 
 import numpy as np
-from queued_requests import make_request
+from simulating.queued_requests import make_request
 
 from serving.engine.batching.batcher import Batcher
 from serving.engine.batching.batching_config import BatchingConfig

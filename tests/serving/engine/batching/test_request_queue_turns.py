@@ -1,7 +1,7 @@
 """Tests of the turns of clients that share a queue, and of waiting for a client's next request."""
 
 import pytest
-from queued_requests import flows_taken, make_request, put
+from simulating.queued_requests import flows_taken, make_request, put
 
 from serving.engine.batching.request_queue import RequestQueue
 

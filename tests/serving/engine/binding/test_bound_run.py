@@ -2,7 +2,7 @@ import threading
 
 import numpy as np
 import pytest
-import tiny_models
+from sample_models import tiny_models
 
 from serving.engine.binding import bound_run
 from serving.engine.binding.bound_run import BoundRun, BoundSignature

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-import tiny_models
+from sample_models import tiny_models
 
 from serving.engine.binding import graph_binding
 from serving.engine.binding.bound_run import BoundRun, BoundSignature

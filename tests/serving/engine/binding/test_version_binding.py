@@ -4,11 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import odd_models
 import pytest
-import servers
-import tiny_models
 from onnx import TensorProto, helper
+from running import servers
+from sample_models import odd_models, tiny_models
 
 from serving.client import PredictClient
 from serving.engine.batching.batching_config import BatchingConfig

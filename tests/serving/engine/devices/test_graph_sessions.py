@@ -1,7 +1,7 @@
 import numpy as np
 import onnxruntime
 import pytest
-import tiny_models
+from sample_models import tiny_models
 
 from serving.engine.devices import graph_sessions
 from serving.engine.devices.cuda_options import CudaChoices

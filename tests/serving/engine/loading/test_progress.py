@@ -2,7 +2,7 @@ import asyncio
 import logging
 import time
 
-import tiny_models
+from sample_models import tiny_models
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.loading import progress

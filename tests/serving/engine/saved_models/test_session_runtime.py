@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_models
+from sample_saved_models import tensorflow_models
 from tensorflow.core.protobuf import saved_model_pb2
 
 from serving.engine.runtime import DeviceError, RuntimeConfig, SessionControl

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from kserve_connection import Connection
-from kserve_stub import Stub
+from calling.kserve_connection import Connection
+from running.kserve_stub import Stub
 
 
 @pytest.fixture

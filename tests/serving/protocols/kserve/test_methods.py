@@ -5,12 +5,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import arithmetic_models
 import grpc
 import numpy as np
 import pytest
-import tiny_models
-from kserve_stub import ELEMENTS, Stub, X, infer_request, raw_answers, typed_answers
+from running.kserve_stub import ELEMENTS, Stub, X, infer_request, raw_answers, typed_answers
+from sample_models import arithmetic_models, tiny_models
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog

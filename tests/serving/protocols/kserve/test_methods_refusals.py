@@ -1,7 +1,7 @@
 """Tests of the requests that KServe's gRPC methods refuse."""
 
 import pytest
-from kserve_stub import X, infer_request, raw_answers
+from running.kserve_stub import X, infer_request, raw_answers
 
 from serving.protos import kserve_pb2
 from serving.protos.kserve_pb2 import InferParameter

@@ -1,12 +1,10 @@
 from collections.abc import Iterator
 from contextlib import closing
 
-import arithmetic_models
 import numpy as np
-import odd_models
 import pytest
-import tiny_models
-from kserve_connection import ADD, INFER, Connection, X
+from calling.kserve_connection import ADD, INFER, Connection, X
+from sample_models import arithmetic_models, odd_models, tiny_models
 
 from serving.protocols.kserve import tensor_bytes
 

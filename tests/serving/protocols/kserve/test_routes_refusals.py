@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from kserve_connection import BINARY_X, CONTENT, INFER, X
+from calling.kserve_connection import BINARY_X, CONTENT, INFER, X
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Fixtures of the tests of TensorFlow Serving's API: a server of models that take tf.Examples."""
 
-import example_models
 import pytest
-from rest_client import Http
+from calling.rest_client import Http
+from sample_models import example_models
 
 
 @pytest.fixture(scope="module")

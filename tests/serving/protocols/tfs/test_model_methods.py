@@ -1,10 +1,10 @@
 """Tests of GetModelMetadata and GetModelStatus on each front."""
 
 import grpc
-import odd_models
 import pytest
-from raw_calls import refusal
-from rest_client import Http
+from calling.raw_calls import refusal
+from calling.rest_client import Http
+from sample_models import odd_models
 
 from serving.client import PredictClient
 from serving.engine.catalog import State

@@ -6,7 +6,7 @@ import time
 import grpc
 import numpy as np
 import pytest
-import tiny_models
+from sample_models import tiny_models
 
 from serving.client import PredictClient, PredictError
 from serving.engine.servable import Servable

@@ -3,11 +3,10 @@
 import json
 import threading
 
-import arithmetic_models
 import numpy as np
 import pytest
-import tiny_models
-from rest_client import Http
+from calling.rest_client import Http
+from sample_models import arithmetic_models, tiny_models
 
 from serving.protocols.json_process import LARGE_BYTES
 from serving.protocols.tfs.json_text.document import SLOW_IN_LOOP_BYTES

@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow_models
-import tiny_models
+from sample_models import tiny_models
+from sample_saved_models import tensorflow_models
 
 from serving.client import PredictClient, PredictError, predict_request
 from serving.engine.catalog import State

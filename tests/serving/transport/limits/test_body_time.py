@@ -4,7 +4,7 @@ import socket
 import time
 
 import numpy as np
-from raw_http2 import DATA, HEADERS, Peer, frame, request
+from calling.raw_http2 import DATA, HEADERS, Peer, frame, request
 
 from serving.client import PredictClient
 from serving.transport.limits import body_time

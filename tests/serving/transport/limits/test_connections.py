@@ -11,9 +11,9 @@ import urllib.request
 import certificates
 import numpy as np
 import pytest
-import servers
+from calling.raw_http2 import GOAWAY, HEADERS, PING, Peer, frame, request
 from google.protobuf import text_format
-from raw_http2 import GOAWAY, HEADERS, PING, Peer, frame, request
+from running import servers
 
 from serving.client import PredictClient, PredictError
 from serving.protos.tfs_config_pb2 import SSLConfig

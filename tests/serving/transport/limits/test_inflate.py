@@ -4,9 +4,9 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import polite_clients
 import pytest
-from rest_client import Http
+from calling import polite_clients
+from calling.rest_client import Http
 
 from serving.errors import InvalidInput, ResourceExhausted, Unavailable
 from serving.transport.limits.byte_budget import ByteBudget, Hold

@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
-import servers
-import tiny_models
+from running import servers
+from sample_models import tiny_models
 
 from serving.client import PredictClient
 

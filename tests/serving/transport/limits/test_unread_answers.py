@@ -4,8 +4,8 @@ import socket
 import struct
 import time
 
-import polite_clients
 import pytest
+from calling import polite_clients
 
 from serving.client import PREDICT_PATH
 from serving.protos.tensorflow_serving_pb2 import PredictRequest

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from run_folders import DATA, HARDWARE, write_run
+from sample_results.run_folders import DATA, HARDWARE, write_run
 
 from training.report.pages.blocks import Bullets, Cards, Notice, Paragraph, Table
 from training.report.sections import comparison

@@ -2,7 +2,7 @@ import json
 import shlex
 
 import pytest
-from run_folders import write_run
+from sample_results.run_folders import write_run
 
 from training.evaluation.accuracy import wilson_interval
 from training.report.sources import answers
