@@ -4,15 +4,14 @@ Time is limited, and Ctrl-C may come at any moment: what was measured until then
 """
 
 import contextlib
-import signal
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
+from typing import NoReturn
 
 from loadtest.servers import description
-from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
+from loadtest.session import stop_signals
 from loadtest.settings.config import UsageError
 from loadtest.tune.cells import DEFAULTS, Cell, sample, settled
 from loadtest.tune.document import Dropped, Measured, Phase
@@ -302,29 +301,22 @@ class Search:
         try:
             measured = self.meter.measure(cell, seconds, phase, rate=rate)
         finally:
-            self._listen()  # the measurement has its own handlers, and leaves the system's
+            # The measurement has handlers of its own, and leaves those of the system.
+            stop_signals.listen(_interrupt)
         self.measurements.append(measured)
         return measured
 
     @contextlib.contextmanager
     def _ending(self) -> Iterator[None]:
         """End the search at a signal, and keep what was measured."""
-        previous = {number: signal.getsignal(number) for number in stop_signals()}
-        self._listen()
-        try:
-            yield
-        except (Interrupted, KeyboardInterrupt) as interrupted:
-            self.stop_reason = str(interrupted) or "interrupted by SIGINT"
-        finally:
-            self.line.end()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with stop_signals.handled(_interrupt):
+            try:
+                yield
+            except (Interrupted, KeyboardInterrupt) as interrupted:
+                self.stop_reason = str(interrupted) or "interrupted by SIGINT"
+            finally:
+                self.line.end()
 
-    def _listen(self) -> None:
-        def stop(number: int, _frame: FrameType | None) -> None:
-            leave_closed_terminal()
-            msg = f"interrupted by {signal.Signals(number).name}"
-            raise Interrupted(msg)
 
-        for number in stop_signals():
-            signal.signal(number, stop)
+def _interrupt(reason: str) -> NoReturn:
+    raise Interrupted(reason)
