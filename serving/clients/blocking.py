@@ -11,6 +11,7 @@ import numpy as np
 from grpc_health.v1 import health_pb2
 
 from serving.clients import pictures
+from serving.clients.base import ClientBase
 from serving.clients.batches import (
     DEFAULT_BATCH,
     DEFAULT_IN_FLIGHT,
@@ -31,9 +32,7 @@ from serving.clients.messages import (
 )
 from serving.clients.predict_error import BatchError, PredictError, predict_error
 from serving.connection import channels
-from serving.connection.call_settings import DEFAULT_TIMEOUT_SECONDS, CallDefaults, CallSettings
-from serving.connection.first_answer import FirstAnswer
-from serving.connection.retries import RetryPolicy
+from serving.connection.call_settings import CallSettings
 from serving.protos.tensorflow_serving_pb2 import (
     GetModelStatusResponse,
     ModelVersionStatus,
@@ -42,62 +41,14 @@ from serving.protos.tensorflow_serving_pb2 import (
 )
 
 
-class PredictClient:
+class PredictClient(ClientBase):
     """Blocking client with one connection; threads may share it.
 
     Every method takes the settings of `CallSettings` by name: `timeout`, `metadata`, `compression`
     and `wait_for_ready` of that one call. What a call leaves out is as the client has it.
     """
 
-    def __init__(
-        self,
-        target: str = "localhost:8500",
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT_SECONDS,
-        credentials: grpc.ChannelCredentials | None = None,
-        api_key: str | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
-        retries: int | RetryPolicy = 0,
-        compression: grpc.Compression | None = None,
-        wait_for_ready: bool = False,
-        options: Sequence[tuple[str, Any]] = (),
-    ) -> None:
-        """Create a client; the first call opens the connection.
-
-        Args:
-            target: `host:port`, or `unix:path`.
-            timeout: Default timeout of a call in seconds, with all its retries; None for none.
-            credentials: TLS credentials, for example `tls_credentials("ca.pem")`; None for plain
-                text, which shows the API key to the network.
-            api_key: Key of a server or gateway that demands one; sent with each call as
-                `authorization: Bearer KEY`.
-            metadata: Further metadata (headers) of each call, as names and values.
-            retries: How often gRPC sends a call again that failed with UNAVAILABLE, 0 to 4; a
-                `RetryPolicy` has other codes and pauses.
-            compression: Compression of requests, `grpc.Compression.Gzip` or `Deflate`; answers
-                are compressed if the server does that.
-            wait_for_ready: Whether calls wait, up to their timeout, for a server that cannot be
-                reached; otherwise they fail at once with UNAVAILABLE.
-            options: gRPC channel options, for example `[("grpc.enable_http_proxy", 0)]`.
-
-        Raises:
-            ValueError: the key or the metadata cannot be sent, or the timeout or the retries are
-                not possible.
-        """
-        self._defaults = CallDefaults(
-            timeout=timeout, api_key=api_key, metadata=metadata, wait_for_ready=wait_for_ready
-        )
-        self._channel = channels.open_channel(
-            grpc.insecure_channel,
-            grpc.secure_channel,
-            target,
-            credentials=credentials,
-            retries=retries,
-            compression=compression,
-            options=options,
-        )
-        self._first = FirstAnswer(target, tls=credentials is not None)
-        self._callables = channels.callables(self._channel)
+    _library = grpc
 
     def __enter__(self) -> Self:
         return self

@@ -43,8 +43,7 @@ def own_server(tmp_path):
             stdout=output,
         ) as process,
     ):
-        server = LocalServer(process, "localhost:1", [], log)
-    return server
+        return LocalServer(process, "localhost:1", [], log)
 
 
 def settings(folder: Path) -> CommonSettings:
