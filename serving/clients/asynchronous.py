@@ -4,8 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, Unpack
+from types import ModuleType, TracebackType
+from typing import Any, ClassVar, Self, Unpack
 
 import grpc
 import grpc.aio
@@ -46,7 +46,7 @@ from serving.protos.tensorflow_serving_pb2 import (
 class AsyncPredictClient(ClientBase):
     """The client for asyncio. Create it in the event loop that uses it."""
 
-    _library = grpc.aio
+    _library: ClassVar[ModuleType] = grpc.aio
 
     async def __aenter__(self) -> Self:
         return self

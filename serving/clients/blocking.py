@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, Unpack
+from types import ModuleType, TracebackType
+from typing import Any, ClassVar, Self, Unpack
 
 import grpc
 import numpy as np
@@ -48,7 +48,7 @@ class PredictClient(ClientBase):
     and `wait_for_ready` of that one call. What a call leaves out is as the client has it.
     """
 
-    _library = grpc
+    _library: ClassVar[ModuleType] = grpc
 
     def __enter__(self) -> Self:
         return self

@@ -97,13 +97,13 @@ def test_a_server_of_the_load_test_needs_no_connection_flags(endpoint, own_serve
 
 def test_the_output_begins_with_the_command_line_without_secrets(endpoint, tmp_path):
     """The values of headers are left out, and the last error of the output is the problem."""
-    command = ["run", "--header=x-token: secret", "--no-such-flag"]
+    command = ["run", "--model=cat", "--header=x-token: secret", "--no-such-flag"]
     folder = tmp_path / "runs" / "1"
     run = child_runs.start(command, folder, endpoint())
     run.process.wait(ALL_SECONDS)
 
     first = (folder / "output.txt").read_text().splitlines()[0]
-    assert first == "$ python -m loadtest run '--header=x-token:...' --no-such-flag"
+    assert first == "$ python -m loadtest run --model=cat --header=x-token:... --no-such-flag"
     assert "--no-such-flag" in child_runs.problem(folder, endpoint())
     assert run.has_ended
     assert run.process.returncode == 2
