@@ -112,7 +112,7 @@ class AsyncPredictClient(ClientBase):
             signature_name=signature_name,
             outputs=outputs,
         )
-        make({})  # reports a contradiction now, and not at the first answer
+        make({})  # raises ValueError for contradictory arguments now, not at the first answer
         return self._batches(make, batches(inputs, batch), in_flight, settings)
 
     async def classify(

@@ -45,7 +45,8 @@ class PredictClient(ClientBase):
     """Blocking client with one connection; threads may share it.
 
     Every method takes the settings of `CallSettings` by name: `timeout`, `metadata`, `compression`
-    and `wait_for_ready` of that one call. What a call leaves out is as the client has it.
+    and `wait_for_ready` of that one call. For settings that a call leaves out, those of the client
+    hold.
     """
 
     _library: ClassVar[ModuleType] = grpc
@@ -141,8 +142,9 @@ class PredictClient(ClientBase):
         Raises:
             BatchError: a request failed; its message and its `rows` say which rows it had. The
                 answers to all rows before them were yielded.
-            TypeError: `inputs` are neither of the two.
-            ValueError: arrays differ in their number of rows, or see `predict`.
+            TypeError: `inputs` are neither a mapping nor an iterable of mappings.
+            ValueError: `batch` or `in_flight` is below 1, the arrays of a mapping differ in their
+                number of rows, or see `predict`.
         """
         check_sizes(batch, in_flight)
         make = partial(
@@ -153,7 +155,7 @@ class PredictClient(ClientBase):
             signature_name=signature_name,
             outputs=outputs,
         )
-        make({})  # reports a contradiction now, and not at the first answer
+        make({})  # raises ValueError for contradictory arguments now, not at the first answer
         return self._batches(make, batches(inputs, batch), in_flight, settings)
 
     def classify(
@@ -190,7 +192,7 @@ class PredictClient(ClientBase):
             ImportError: Pillow is not installed, and pixels are given or `resize` is not set.
             OSError: a file cannot be read.
             PredictError: the server refused the call or could not be reached in time.
-            TypeError: `images` are a single picture, or one of them is something else.
+            TypeError: `images` are a single picture, or one of them is no picture.
             ValueError: version and label are both given, pixels have another dtype or shape, or a
                 picture has another size and `resize` is not set.
         """
