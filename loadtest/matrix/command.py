@@ -3,23 +3,20 @@
 import argparse
 import contextlib
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from loadtest.matrix import file
-from loadtest.matrix.execution import Endpoint, Execution, MatrixRun, say, slug
-from loadtest.matrix.file import AUTO, Matrix, Target
-from loadtest.reports.pages import files
-from loadtest.rows.images import load_test_images
-from loadtest.servers import description, local
-from loadtest.settings.arguments import output_folder, positive_int, positive_number, target_address
-from loadtest.settings.config import PLAIN, ConnectionConfig, UsageError
-from loadtest.settings.connection_flags import add_flags, as_flags, connection
-from loadtest.settings.data_flags import names_rows
-from loadtest.settings.parser import Parser
+from loadtest.matrix.execution import Execution, MatrixRun
+from loadtest.matrix.file import Matrix
+from loadtest.plans import arguments as shared
+from loadtest.plans.child_runs import slug
+from loadtest.plans.endpoints import Endpoint, opened
+from loadtest.plans.plan_outcome import finish
+from loadtest.plans.targets import AUTO, running_target
+from loadtest.settings.arguments import positive_number
+from loadtest.settings.config import ConnectionConfig, UsageError
+from loadtest.settings.connection_flags import connection
 from loadtest.transports import port_check
 
 DEFAULT_FILE = Path(__file__).with_name("matrix.toml")
@@ -35,41 +32,27 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: The matrix cannot start, or no run could be measured.
     """
     values = _parser().parse_args(arguments)
-    plan = file.read(values.file)
+    plan = _changed(file.read(values.file), values)
+    shared.check_images(values.data_dir, [scenario.flags for scenario in plan.scenarios])
+    there = connection(values)
+    settings = shared.common_settings(values, plan.name)
+    with _endpoints(plan, values.models_dir, settings.folder, there) as endpoints:
+        runs = _runs(plan, endpoints)
+        made = Execution(plan, settings)
+        made.outcome.not_measured += _absent(plan, endpoints)
+        made.run_all(runs)
+    return finish(made.outcome, plan.name, settings.folder, runs="runs", print_json=values.json)
+
+
+def _changed(plan: Matrix, values: argparse.Namespace) -> Matrix:
+    """Return the matrix with what the command line gives instead of the file."""
     changes = {
         "repeats": values.repeats,
         "max_seconds": values.max_seconds,
-        "targets": values.target and (Target(values.target, values.target, (), (AUTO,)),),
+        "targets": values.target and (running_target(values.target),),
     }
-    known = {name: value for name, value in changes.items() if value is not None}
-    plan = dataclasses.replace(plan, **known)
-    if not all(names_rows(scenario.flags) for scenario in plan.scenarios):
-        load_test_images(values.data_dir)  # to report missing images now, not in every run
-    there = connection(values)
-    folder = values.output_dir or output_folder(plan.name)
-    with _endpoints(plan, values.models_dir, folder, there) as endpoints:
-        runs = _runs(plan, endpoints)
-        made = Execution(
-            plan,
-            folder,
-            models_dir=None if values.no_record else values.models_dir,
-            data_dir=values.data_dir,
-            connection_flags=as_flags(values),
-        )
-        made.not_measured += _absent(plan, endpoints)
-        made.run_all(runs)
-    if not made.results:
-        raise UsageError("; ".join(made.not_measured) or "nothing was measured")
-    document = made.collection()
-    files.write(document, folder)
-    sys.stdout.write(f"{len(made.results)} runs; report: {folder / 'report.html'}\n")
-    if values.json:
-        sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
-    failures = made.failures
-    if failures:
-        sys.stdout.flush()
-        say(f"failed: {'; '.join(failures)}")
-    return 1 if failures else 0
+    given = {name: value for name, value in changes.items() if value is not None}
+    return dataclasses.replace(plan, **given)
 
 
 @contextlib.contextmanager
@@ -81,24 +64,26 @@ def _endpoints(
     Args:
         plan: The matrix.
         models_dir: Models of the servers that are started.
-        folder: Folder of their logs.
+        folder: Folder of the report; the servers' logs are in a subfolder.
         there: The connection to servers that were running before.
     """
     with contextlib.ExitStack() as servers:
         endpoints = []
         for target in plan.targets:
             for precision in target.precisions:
-                server, address = None, target.address
-                if address is None:
-                    flags = [*target.serve, *_precision_flags(precision)]
-                    log = folder / "servers" / f"{slug(target.name)}-{precision}.log"
-                    say(f"starting a server: {target.name}, precision {precision}")
-                    server = servers.enter_context(local.started(models_dir, flags, log))
-                    address = server.address
-                says = description.ask(address, there if server is None else PLAIN)
-                if server is None and not says.models:
-                    _check_connection(address, there)
-                endpoints.append(Endpoint(target, address, says, server))
+                endpoint = servers.enter_context(
+                    opened(
+                        target,
+                        connection=there,
+                        models_dir=models_dir,
+                        log=folder / "servers" / f"{slug(target.name)}-{precision}.log",
+                        further_flags=_precision_flags(precision),
+                        note=f", precision {precision}",
+                    )
+                )
+                if endpoint.server is None and not endpoint.says.models:
+                    _check_connection(endpoint.address, there)
+                endpoints.append(endpoint)
         yield endpoints
 
 
@@ -159,12 +144,7 @@ def _precision_flags(precision: str) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m loadtest matrix",
-        description=file.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = shared.new_parser("matrix", file.__doc__)
     add = parser.add_argument
     add(
         "file",
@@ -173,23 +153,9 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_FILE,
         help="matrix in TOML (default: the package's own matrix.toml)",
     )
-    add(
-        "--models-dir",
-        type=Path,
-        default=Path("models"),
-        help="models to serve, with the recorded predictions to compare answers with (default: "
-        "%(default)s)",
-    )
-    add(
-        "--no-record",
-        action="store_true",
-        help="do not compare answers with recorded predictions: the models have none",
-    )
-    add("--data-dir", type=Path, help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)")
-    add("--target", type=target_address, help="running server, instead of the file's targets")
-    add("--repeats", type=positive_int, metavar="N", help="overrides the file's value")
-    add("--max-seconds", type=positive_number, metavar="SECONDS", help="overrides the file's value")
-    add("--output-dir", type=Path, help="folder for the report (default: results/TIME-NAME)")
-    add_flags(parser.add_argument_group("connection to running servers").add_argument)
-    add("--json", action="store_true", help="end with the report as one line of JSON")
+    shared.add_model_flags(add)
+    shared.add_target_flag(add, "targets")
+    shared.add_repeats_flag(add)
+    add("--max-seconds", type=positive_number, metavar="SECONDS", help=shared.OVERRIDES)
+    shared.add_report_flags(parser, "running servers")
     return parser

@@ -27,46 +27,25 @@ slo-ms = 15
 """
 
 import itertools
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from loadtest.report_schema import RAW_FILE
-from loadtest.settings.arguments import parse_capacity, parse_run, target_address
+from loadtest.plans import tables
+from loadtest.plans.run_flags import (
+    command_flags,
+    parse_flags,
+    refuse_own_flags,
+    refuse_sample_files,
+)
+from loadtest.plans.tables import Table, check_names
+from loadtest.plans.targets import Target, read_target
+from loadtest.settings.arguments import parse_capacity, parse_run
 from loadtest.settings.config import UsageError
 from training import schemas
 
-AUTO = "auto"
-T = TypeVar("T")
 _COMMANDS = {"run": parse_run, "find-capacity": parse_capacity}
-# Flags that the matrix itself passes to each run.
-OWN_FLAGS = frozenset(
-    {
-        *("target", "model", "version", "precision", "provider", "models-dir", "data-dir"),
-        *("seed", "schedule-seed", "output-dir", "name", "json"),
-        *("tls", "ca", "cert", "key", "api-key-file", "header"),
-    }
-)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A server, or several servers that differ only in precision.
-
-    Attributes:
-        name: Name of the target in the report.
-        address: `host:port` of a running server; None to start one with `serve`.
-        serve: Flags of `python -m serving`; empty with `address`.
-        precisions: Precisions to serve, or AUTO for the server's default; only AUTO with
-            `address`.
-    """
-
-    name: str
-    address: str | None
-    serve: tuple[str, ...]
-    precisions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -117,76 +96,7 @@ def read(path: Path) -> Matrix:
     Raises:
         UsageError: The file cannot be read, or a key or value is wrong.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"cannot read a matrix from {path}: {error}"
-        raise UsageError(msg) from error
-    try:
-        return _matrix(Table(schemas.MATRIX.body(document, path), "the file"), path.stem)
-    except schemas.SchemaError as error:
-        raise UsageError(str(error)) from error
-    except UsageError as error:
-        msg = f"{path}: {error}"
-        raise UsageError(msg) from error
-
-
-class Table:
-    """A TOML table; each key is removed when it is read, so that unread keys can be reported."""
-
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
-        self._values = dict(values)
-        self.where = where
-
-    def take(self, key: str, kind: type[T], default: T | None = None) -> T | None:
-        """Remove a key and return its value, or the default if it is missing.
-
-        Raises:
-            UsageError: The value has another type.
-        """
-        if key not in self._values:
-            return default
-        value = self._values.pop(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            msg = f"{key} of {self.where} is {value!r}, expected {kind.__name__}"
-            raise UsageError(msg)
-        return value
-
-    def words(self, key: str) -> tuple[str, ...] | None:
-        """Remove a key and return its list of texts, or None if it is missing.
-
-        Raises:
-            UsageError: The value is empty or not a list of texts.
-        """
-        values = self.take(key, list)
-        if values is None:
-            return None
-        if not values or not all(isinstance(value, str) for value in values):
-            msg = f"{key} of {self.where} is {values!r}, expected a list of texts"
-            raise UsageError(msg)
-        return tuple(values)
-
-    def tables(self, key: str) -> "list[Table]":
-        """Remove an array of tables and return its tables.
-
-        Raises:
-            UsageError: The array is missing or empty.
-        """
-        tables = self.take(key, list)
-        if not tables or not all(isinstance(table, dict) for table in tables):
-            msg = f"{self.where} has no [[{key}]], expected at least one"
-            raise UsageError(msg)
-        return [Table(table, f"{key} {number}") for number, table in enumerate(tables, 1)]
-
-    def rest(self) -> dict[str, Any]:
-        """Return the keys that have not been read yet, with their values."""
-        return self._values
-
-    def end(self) -> None:
-        """Raise UsageError if unread keys are left, such as misspelt ones."""
-        if self._values:
-            msg = f"{', '.join(self._values)} of {self.where}: unknown keys"
-            raise UsageError(msg)
+    return tables.read_file(path, "a matrix", schemas.MATRIX, _matrix)
 
 
 def _matrix(table: Table, name: str) -> Matrix:
@@ -209,45 +119,8 @@ def _matrix(table: Table, name: str) -> Matrix:
         scenarios=tuple(scenarios),
     )
     table.end()
-    names = [target.name for target in targets]
-    if len(set(names)) < len(names):
-        msg = f"targets are named {', '.join(names)}, expected different names"
-        raise UsageError(msg)
+    check_names([target.name for target in targets], "targets")
     return matrix
-
-
-def read_target(table: Table) -> Target:
-    """Return the target that a table describes.
-
-    Raises:
-        UsageError: A key or value is wrong.
-    """
-    address, serve = table.take("address", str), table.take("serve", list)
-    if (address is None) == (serve is None):
-        msg = f"{table.where} needs either address or serve"
-        raise UsageError(msg)
-    if serve is not None and not all(isinstance(flag, str) for flag in serve):
-        msg = f"serve of {table.where} is {serve!r}, expected a list of flags"
-        raise UsageError(msg)
-    precisions = table.words("precisions") or (AUTO,)
-    if address is not None:
-        if precisions != (AUTO,):
-            msg = (
-                f"precisions of {table.where} cannot be chosen, because the server at {address} "
-                "is already running; remove precisions, or use serve instead of address"
-            )
-            raise UsageError(msg)
-        _checked_address(address)
-    name = table.take("name", str) or address or table.where
-    table.end()
-    return Target(name, address, tuple(serve or ()), precisions)
-
-
-def _checked_address(address: str) -> None:
-    try:
-        target_address(address)
-    except Exception as error:  # argparse's own kind
-        raise UsageError(str(error)) from error
 
 
 def _scenarios(table: Table, defaults: Mapping[str, Any]) -> list[MatrixScenario]:
@@ -262,15 +135,8 @@ def _scenarios(table: Table, defaults: Mapping[str, Any]) -> list[MatrixScenario
         msg = f"repeats of {table.where} is {repeats}, expected 1 or more"
         raise UsageError(msg)
     values = {**defaults, **table.rest()}
-    if "save-samples" in values:
-        msg = (
-            f"save-samples of {table.where}: every run would write the same file; leave it out, "
-            f"the folder of each run has its samples as {RAW_FILE}"
-        )
-        raise UsageError(msg)
-    if own := OWN_FLAGS & set(values):
-        msg = f"{', '.join(sorted(own))} of {table.where}: the matrix itself sets these flags"
-        raise UsageError(msg)
+    refuse_sample_files(values, table.where, "run")
+    refuse_own_flags(values, table.where, "matrix")
     choices = [
         [(key, choice) for choice in (value if isinstance(value, list) else [value])]
         for key, value in values.items()
@@ -280,29 +146,6 @@ def _scenarios(table: Table, defaults: Mapping[str, Any]) -> list[MatrixScenario
         for combination in itertools.product(*choices)
     ]
     for scenario in scenarios:
-        _check(scenario, table.where)
+        line = [command, *scenario.flags]
+        parse_flags(_COMMANDS[command], line, model="none", where=table.where)
     return scenarios
-
-
-def command_flags(values: Sequence[tuple[str, Any]]) -> tuple[str, ...]:
-    """Return keys and values as flags of a command: true gives the flag alone, false none."""
-    flags = []
-    for key, value in values:
-        if value is True:
-            flags.append(f"--{key}")
-        elif value is not False:
-            flags.append(f"--{key}={value}")
-    return tuple(flags)
-
-
-def _check(scenario: MatrixScenario, where: str) -> None:
-    """Parse the flags with the command's own parser, which prints its errors.
-
-    Raises:
-        UsageError: The parser refused them.
-    """
-    try:
-        _COMMANDS[scenario.command]([*scenario.flags, "--target=localhost:1", "--model=none"])
-    except SystemExit as error:
-        msg = f"{where} gives a wrong command line (see the error above): {scenario}"
-        raise UsageError(msg) from error

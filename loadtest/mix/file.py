@@ -31,7 +31,6 @@ Instead of streams a file may have `replay = "traffic.csv"` and `speed = 2`: one
 model and batch size of the recorded traffic.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,10 +38,18 @@ from typing import Any
 
 from loadtest.load import recorded_traffic
 from loadtest.load.scenarios import settle
-from loadtest.matrix.file import AUTO, OWN_FLAGS, Table, Target, command_flags, read_target
-from loadtest.report_schema import RAW_FILE
+from loadtest.plans import tables
+from loadtest.plans.run_flags import (
+    OWN_FLAGS,
+    command_flags,
+    parse_flags,
+    refuse_own_flags,
+    refuse_sample_files,
+)
+from loadtest.plans.tables import Table, check_names
+from loadtest.plans.targets import AUTO, Target, read_target
 from loadtest.settings.arguments import parse_run
-from loadtest.settings.config import LoadTestConfig, UsageError
+from loadtest.settings.config import UsageError
 from training import schemas
 
 # Flags that a mix passes itself, or that have another meaning at its top.
@@ -114,18 +121,7 @@ def read(path: Path) -> Mix:
     Raises:
         UsageError: The file cannot be read, or a key or value is wrong.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"cannot read a mix from {path}: {error}"
-        raise UsageError(msg) from error
-    try:
-        return _mix(Table(schemas.MIX.body(document, path), "the file"), path.stem)
-    except schemas.SchemaError as error:
-        raise UsageError(str(error)) from error
-    except UsageError as error:
-        msg = f"{path}: {error}"
-        raise UsageError(msg) from error
+    return tables.read_file(path, "a mix", schemas.MIX, _mix)
 
 
 def of_replay(
@@ -164,7 +160,8 @@ def check(mix: Mix) -> None:
     """
     seen: dict[tuple[object, ...], str] = {}
     for stream in mix.streams:
-        config = _parsed(stream, mix)
+        line = ["run", *stream.command(mix)]
+        config = parse_flags(parse_run, line, model=stream.model, where=f"stream {stream.name}")
         if not any((config.rate_per_second, config.shape, config.replay)):
             msg = (
                 f"stream {stream.name} has none of {', '.join(_COURSES)}: a mix has open loops "
@@ -187,15 +184,12 @@ def check(mix: Mix) -> None:
             )
             raise UsageError(msg)
         seen[key] = stream.name
-    names = [stream.name for stream in mix.streams]
-    if len(set(names)) < len(names):
-        msg = f"streams are named {', '.join(names)}, expected different names"
-        raise UsageError(msg)
+    check_names([stream.name for stream in mix.streams], "streams")
 
 
 def _mix(table: Table, name: str) -> Mix:
     repeats = table.take("repeats", int, 1) or 0
-    duration, rate = _number(table, "duration"), _number(table, "rate")
+    duration, rate = table.number("duration"), table.number("rate")
     if repeats < 1:
         msg = f"repeats {repeats} received, expected 1 or more"
         raise UsageError(msg)
@@ -205,7 +199,7 @@ def _mix(table: Table, name: str) -> Mix:
         msg = "precisions of target: a mix has one server; expected --precision=... in serve"
         raise UsageError(msg)
     defaults = table.take("defaults", dict) or {}
-    replay, speed = table.take("replay", str), _number(table, "speed")
+    replay, speed = table.take("replay", str), table.number("speed")
     model = table.take("model", str)
     if replay is not None:
         _refuse(defaults, "defaults")
@@ -231,7 +225,7 @@ def _stream(table: Table, defaults: Mapping[str, Any], total: float | None) -> S
         msg = f"{table.where} has no model, expected its name"
         raise UsageError(msg)
     name = table.take("name", str) or model
-    share = _number(table, "share")
+    share = table.number("share")
     values = {**defaults, **table.rest()}
     _refuse(values, table.where)
     if share is not None and total is None:
@@ -245,15 +239,8 @@ def _stream(table: Table, defaults: Mapping[str, Any], total: float | None) -> S
 
 def _refuse(values: Mapping[str, Any], where: str) -> None:
     """Raise UsageError for keys that are no flags of a stream."""
-    if own := _OWN_FLAGS & set(values):
-        msg = f"{', '.join(sorted(own))} of {where}: the mix itself sets these flags"
-        raise UsageError(msg)
-    if "save-samples" in values:
-        msg = (
-            f"save-samples of {where}: every stream would write the same file; leave it out, "
-            f"the folder of each stream has its samples as {RAW_FILE}"
-        )
-        raise UsageError(msg)
+    refuse_own_flags(values, where, "mix", _OWN_FLAGS)
+    refuse_sample_files(values, where, "stream")
     if "floor" in values:
         msg = (
             f"floor of {where}: the null server would share the processor with the other streams; "
@@ -267,34 +254,6 @@ def _check_shares(streams: Sequence[Stream]) -> None:
     if shares and abs(sum(shares) - 1) > _SHARE_ERROR:
         msg = f"the shares add up to {sum(shares):g}, expected 1"
         raise UsageError(msg)
-
-
-def _number(table: Table, key: str) -> float | None:
-    """Remove a key and return its number above 0; None if it is missing.
-
-    Raises:
-        UsageError: The value is no number above 0.
-    """
-    value = table.rest().pop(key, None)
-    if value is None:
-        return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-        msg = f"{key} of {table.where} is {value!r}, expected a number above 0"
-        raise UsageError(msg)
-    return float(value)
-
-
-def _parsed(stream: Stream, mix: Mix) -> LoadTestConfig:
-    """Parse the flags of a stream with the parser of `run`, which prints its errors."""
-    flags = stream.command(mix)
-    try:
-        return parse_run([*flags, "--target=localhost:1", f"--model={stream.model}"])
-    except SystemExit as error:
-        msg = (
-            f"stream {stream.name} gives a wrong command line (see the error above): "
-            f"run {' '.join(flags)}"
-        )
-        raise UsageError(msg) from error
 
 
 def changed(mix: Mix, **changes: Any) -> Mix:  # noqa: ANN401 - each field has its own type

@@ -29,7 +29,7 @@ from loadtest.servers.description import ServedModel
 from loadtest.session import null_run
 from loadtest.session.first_request import FirstRequest, discover
 from loadtest.session.report_builder import FinishedRun
-from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
+from loadtest.session.stop_signals import leave_closed_terminal, stop_reason, stop_signals
 from loadtest.session.watcher import Beginning, Briefing, Watcher, expected_seconds
 from loadtest.settings.config import PLAIN, LoadTestConfig, UsageError
 from loadtest.transports.api import CallError
@@ -243,7 +243,7 @@ class Session:
             if interrupted:
                 self._generators.abandon()
             interrupted = True
-            self._generators.stop("interrupted", f"interrupted by {received.name}")
+            self._generators.stop("interrupted", stop_reason(received))
 
         for number in signals:
             loop.add_signal_handler(number, interrupt, number)

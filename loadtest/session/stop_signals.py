@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import termios
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -32,3 +34,37 @@ def leave_closed_terminal() -> None:
                     nowhere = os.open(os.devnull, os.O_WRONLY)
                     os.dup2(nowhere, descriptor)
                     os.close(nowhere)
+
+
+@contextlib.contextmanager
+def handled(stop: Callable[[str], None]) -> Iterator[None]:
+    """Handle the stop signals while the context is open, and restore their handlers afterwards.
+
+    This is for a program whose main thread runs no event loop.
+
+    Args:
+        stop: Called in the main thread with the reason, such as "interrupted by SIGINT".
+    """
+    previous = {number: signal.getsignal(number) for number in stop_signals()}
+    listen(stop)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def listen(stop: Callable[[str], None]) -> None:
+    """Handle the stop signals from now on; see `handled`."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        leave_closed_terminal()
+        stop(stop_reason(number))
+
+    for number in stop_signals():
+        signal.signal(number, handle)
+
+
+def stop_reason(number: int) -> str:
+    """Return why a signal ended a run, as reports give it: "interrupted by SIGINT"."""
+    return f"interrupted by {signal.Signals(number).name}"

@@ -30,7 +30,7 @@ the server without flags are then measured in pairs, and the gain is printed wit
 An environment file has the flags as variables. No flag is recommended unless the gain is clear.
 """
 _PERCENTILE = 99.0
-# The load generator and the server share the machine, so one measurement must not be much shorter.
+# The load generator and the server share the machine: a shorter measurement would be too noisy.
 _SECONDS, _PAIRS, _MAX_SECONDS, _SERVERS = 3.0, 8, 900.0, 8
 
 
@@ -183,18 +183,32 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--output-dir", type=Path, help="folder for tune.json and logs (default: results/TIME-NAME)"
     )
-    add("--env-file", type=Path, metavar="FILE", help="default: tuned.env in that folder")
+    add(
+        "--env-file",
+        type=Path,
+        metavar="FILE",
+        help="file for the recommended flags as variables (default: tuned.env in that folder)",
+    )
     add("--json", action="store_true", help="end with tune.json as one line of JSON")
     return parser
 
 
 def _add_grid(add: Callable[..., object]) -> None:
-    own = "powers of two that together use half of the cores to twice the cores"
-    add("--workers", type=_counts, metavar="LIST", help=f"worker processes (default: {own})")
+    powers = "powers of two"
+    add("--workers", type=_counts, metavar="LIST", help=f"worker processes (default: {powers})")
     add(
-        "--instances", type=_counts, metavar="LIST", help="runs at the same time (default: so, too)"
+        "--instances",
+        type=_counts,
+        metavar="LIST",
+        help=f"runs at the same time in a worker (default: {powers})",
     )
-    add("--threads", type=_counts, metavar="LIST", help="threads inside a run (default: so, too)")
+    add(
+        "--threads",
+        type=_counts,
+        metavar="LIST",
+        help=f"threads inside a run (default: {powers}; of the combinations, those remain that "
+        "have half as many threads as cores to twice as many)",
+    )
     add(
         "--batch-limits",
         type=_counts,
@@ -202,8 +216,18 @@ def _add_grid(add: Callable[..., object]) -> None:
         metavar="LIST",
         help=f"most rows of a run (default: {','.join(map(str, BATCH_LIMITS))})",
     )
-    add("--precisions", type=_names, metavar="LIST", help="default: all that the version has")
-    add("--cores", type=positive_int, metavar="N", help="default: the cores of this process")
+    add(
+        "--precisions",
+        type=_names,
+        metavar="LIST",
+        help="precisions of the graph (default: all that the version has)",
+    )
+    add(
+        "--cores",
+        type=positive_int,
+        metavar="N",
+        help="cores that the combinations are for (default: the cores of this process)",
+    )
 
 
 def _add_search(add: Callable[..., object]) -> None:
@@ -236,7 +260,12 @@ def _add_search(add: Callable[..., object]) -> None:
         help="most servers that stay started (default: %(default)s)",
     )
     add("--processes", type=positive_int, default=1, help="generator processes (default: 1)")
-    add("--seed", type=non_negative_int, default=0, help="seed of that choice (default: 0)")
+    add(
+        "--seed",
+        type=non_negative_int,
+        default=0,
+        help="seed of the choice of cells if there is no time for all (default: 0)",
+    )
     add(
         "--record",
         type=positive_int,

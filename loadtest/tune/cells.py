@@ -80,27 +80,28 @@ def grid(
 
     Workers, instances and threads that are not given are powers of two up to the number of cores,
     and the number of cores itself. Of their combinations those remain that have at least half as
-    many threads in all as there are cores, and at most twice as many: fewer waste cores even if the
-    load generator needs some, more only compete. If all three are given, every combination remains.
+    many threads in all as there are cores, and at most twice as many. Fewer threads leave cores
+    idle, even those that the load generator does not need; more threads only compete for them. If
+    all three are given, every combination remains.
 
     Args:
         cores: Cores that the server may use.
         precisions: Precisions of the graphs.
-        workers: Numbers of worker processes; None for those above.
-        instances: Numbers of runs at the same time of a worker; None for those above.
-        threads: Numbers of threads inside a run; None for those above.
-        batch_limits: Numbers of rows of a run.
+        workers: Numbers of worker processes; None for the powers of two.
+        instances: Numbers of runs at the same time of a worker; None for the powers of two.
+        threads: Numbers of threads inside a run; None for the powers of two.
+        batch_limits: Most rows of a run.
 
     Raises:
         UsageError: No combination remains.
     """
-    own = sorted({*_powers_of_two(cores), cores})
+    counts = sorted({*_powers_of_two(cores), cores})
     low, high = max(1, cores // 2), 2 * cores
     if None not in (workers, instances, threads):
         low, high = 0, 1 << 62
     shapes = [
         shape
-        for shape in product(workers or own, instances or own, threads or own)
+        for shape in product(workers or counts, instances or counts, threads or counts)
         if low <= shape[0] * shape[1] * shape[2] <= high
     ]
     if not shapes:
@@ -131,12 +132,12 @@ def settled(cell: Cell, cores: int, precision: str | None) -> Cell:
         cores: Cores that the server may use.
         precision: The precision that the server chose; None if it is not known.
     """
-    each = max(1, cores // cell.workers)
-    instances = cell.instances or max(1, each // (cell.threads or 1))
+    worker_cores = max(1, cores // cell.workers)
+    instances = cell.instances or max(1, worker_cores // (cell.threads or 1))
     return Cell(
         workers=cell.workers,
         instances=instances,
-        threads=cell.threads or max(1, each // instances),
+        threads=cell.threads or max(1, worker_cores // instances),
         batch_limit=cell.batch_limit or max(BATCH_LIMITS),
         precision=precision or cell.precision if cell.precision == "auto" else cell.precision,
     )

@@ -67,9 +67,13 @@ def compare(firsts: Sequence[float], others: Sequence[float]) -> Gain | None:
 
 
 def _limit(logs: Sequence[float], inside: float, outside: float) -> float:
-    """Return the value between two at which the test begins to reject.
+    """Return the limit of the interval between two logarithms, by halving their distance.
 
-    If the true value were the lowest or the highest of all differences, all signs would agree.
+    Args:
+        logs: Logarithms of the pairs' ratios.
+        inside: A value that the test does not reject: the mean.
+        outside: A value that it rejects: the lowest or the highest of `logs`, because then all
+            differences from it have the same sign.
     """
     for _ in range(_STEPS):
         middle = (inside + outside) / 2

@@ -20,15 +20,15 @@ from loadtest.tune.cells import Cell
 # that must not be chosen.
 Measure = Callable[[Sequence[Cell], float], Mapping[Cell, float | None]]
 
-# The whole grid would be measured this often, and halving may take this share of that time.
+# The budget is this share of the time in which every cell could be measured so many times.
+BUDGET_SHARE = 1 / 3
 GRID_TURNS = 5
-SHARE = 1 / 3
 # The shortest measurement, as a share of the full one.
 _SHORTEST = 1 / 2
-# After a round, cells below this share of the best leave even if they are in the better half, but
-# not those of the best quarter: on a busy machine a measurement may err by as much.
+# After a round, cells below this share of the best one leave even if they are in the better half.
+# Those of the best quarter stay, because on a busy machine a measurement may err by as much.
 _FAR_BELOW = 0.7
-# Instead of the logarithm of 0 requests/s.
+# In place of 0 requests/s, which has no logarithm.
 _LEAST = 1e-6
 
 
@@ -52,7 +52,7 @@ class Budget:
         return Budget(self.measuring + other.measuring, self.total + other.total)
 
     def left(self, spent: "Budget", parts: int = 1) -> "Budget":
-        """Return one of equal parts of what is left."""
+        """Return what is left, divided into equal parts."""
         return Budget(
             (self.measuring - spent.measuring) / parts, (self.total - spent.total) / parts
         )
@@ -111,7 +111,7 @@ class Halving:
     _sums: dict[Cell, float] = field(default_factory=dict)
     _weights: dict[Cell, float] = field(default_factory=dict)
     _left_out: set[Cell] = field(default_factory=set)
-    _started: bool = False  # whether the servers of the next round run already
+    _servers_run: bool = False  # whether the servers of the next round run already
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Search until one cell is left, the budget is used, or `measure` stops it."""
@@ -143,7 +143,7 @@ class Halving:
         self.spent += self._cost(len(cells), turns, seconds)
         for _ in range(turns):
             self._turn([cell for cell in cells if cell not in self._left_out], seconds)
-        self._started = len(cells) <= self.servers
+        self._servers_run = len(cells) <= self.servers
         ranked = self._ranked(cells)
         half, quarter = math.ceil(len(ranked) / 2), math.ceil(len(ranked) / 4)
         kept = [
@@ -196,17 +196,17 @@ class Halving:
         measuring = count * turns * seconds
         starts = count * turns
         if count <= self.servers:
-            starts = 0 if self._started else count
+            starts = 0 if self._servers_run else count
         return Budget(measuring, measuring + starts * self.overhead_seconds)
 
 
 def budget_of(count: int, seconds: float, overhead_seconds: float) -> Budget:
-    """Return the budget for a grid: SHARE of the time to measure each cell GRID_TURNS times.
+    """Return the budget for a grid: BUDGET_SHARE of the time of GRID_TURNS turns over all cells.
 
     Args:
         count: Cells of the grid.
         seconds: Length of a full measurement.
         overhead_seconds: Time that a measurement takes in addition.
     """
-    measurements = SHARE * GRID_TURNS * count
+    measurements = BUDGET_SHARE * GRID_TURNS * count
     return Budget(measurements * seconds, measurements * (seconds + overhead_seconds))

@@ -33,19 +33,20 @@ CONNECTIONS = 64
 _FIRST_USERS, _MOST_USERS = 8, 1024
 # Where the percentile should be, as a share of the bound.
 _AIM = 0.9
-# Shorter measurements are made this long: a generator needs some of the time to begin.
+# The shortest measurement, and of which a second try has a multiple if nothing was sent in the
+# first: a generator needs some of the time to begin.
 _LEAST_SECONDS, _LONGER = 0.3, 4.0
 # One probe changes the number of callers by at most this factor.
 _MOST_CHANGE = 4.0
-# The number of callers moves by this power of what seems right, because a probe errs. After the
-# k-th measurement of a cell the power is divided by the root of k, and the number moves at most by
-# the second factor, so that it comes to rest.
+# A probe errs, so the number of callers changes only by this power of the factor that seems right.
+# After the k-th measurement of a cell the power is divided by the root of k, and the number changes
+# by at most the second factor, so that it settles.
 _DAMPING, _MOST_DRIFT = 0.5, 1.5
-# The percentile that the number of callers follows is the median of those of such times. One moment
-# in which another program has the processor makes a few of them long.
+# The number of callers follows the median of the percentiles of blocks of this length. If another
+# program has the processor for a moment, only a few blocks have a high percentile.
 _BLOCK_SECONDS = 0.1
-# Powers of the probes of a cell that was not measured before, and of its later measurements: their
-# one probe only warms the server up, as the measurement before has found the number of callers.
+# Powers of the probes before the first measurement of a cell, and before its later ones. The number
+# of callers is known by then, so their one probe only warms the server up.
 _PROBES, _WARM_UP = (1.0, 1.0, _DAMPING, _DAMPING), (0.0,)
 # Different requests that are sent in turn.
 _QUERIES = 1000
@@ -89,7 +90,7 @@ class Meter:
 
         Args:
             cell: The cell.
-            seconds: Length of the measurement, without the probes; see _LEAST_SECONDS.
+            seconds: Length of the measurement without the probes, at least 0.3.
             phase: The part of the search.
             rate: Rate of Poisson arrivals; None for callers that wait.
 
@@ -209,7 +210,7 @@ def _percentile_ms(measured: Measurement) -> float | None:
 
 
 def _steady_percentile_ms(measured: Measurement) -> float | None:
-    """Return the median of the percentiles of all times of _BLOCK_SECONDS; None without answers."""
+    """Return the median of the percentiles of all blocks of the run; None without answers."""
     scores, percent = measured.scores, measured.report.scenario.slo_percentile
     if not scores.answered:
         return None

@@ -4,28 +4,35 @@ Time is limited, and Ctrl-C may come at any moment: what was measured until then
 """
 
 import contextlib
-import signal
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
+from typing import NoReturn
 
 from loadtest.servers import description
-from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
+from loadtest.session import stop_signals
 from loadtest.settings.config import UsageError
 from loadtest.tune.cells import DEFAULTS, Cell, sample, settled
 from loadtest.tune.document import Dropped, Measured, Phase
 from loadtest.tune.gain import Gain, compare
-from loadtest.tune.halving import GRID_TURNS, SHARE, Halving, HalvingStopped, Round, budget_of
+from loadtest.tune.halving import (
+    BUDGET_SHARE,
+    GRID_TURNS,
+    Halving,
+    HalvingStopped,
+    Round,
+    budget_of,
+)
 from loadtest.tune.meter import CellFailed, Interrupted, Meter
 from loadtest.tune.search_line import SearchLine
 from loadtest.tune.server_pool import ServerPool
 
-# Poisson arrivals at the end, as a share of the rate of waiting callers, and their shortest time.
+# The rate of the Poisson arrivals at the end, as a share of the waiting callers' goodput, and the
+# shortest time for which they are sent.
 CHECK_SHARE = 0.5
 _CHECK_SECONDS = 5.0
-# Time for a measurement that is under way when the time is over, and for the files.
+# The arrivals at the end may take this much longer than the time limit.
 _GRACE_SECONDS = 2.0
 
 
@@ -150,15 +157,16 @@ class Search:
             UsageError: The server without flags cannot be measured, or there is no time for a
                 search.
         """
-        with self._ending():
-            self._first()
+        with self._interruptible():
+            self._measure_defaults()
             self._halve(cells)
             if self.best is not None and self.stop_reason is None:
                 if not self.is_default:
                     self._compare(self.best)
                 if self.recommended is not None:
-                    alike = self.best if self.is_default else self.recommended
-                    self._check_arrivals(self.recommended, CHECK_SHARE * self.goodput(alike))
+                    # Defaults that are the best cell were measured in the rounds under its flags.
+                    measured = self.best if self.is_default else self.recommended
+                    self._check_arrivals(self.recommended, CHECK_SHARE * self.goodput(measured))
 
     def record(self, cells: Sequence[Cell], turns: int) -> None:
         """Measure every cell `turns` times in turns, instead of searching.
@@ -166,15 +174,15 @@ class Search:
         Raises:
             UsageError: The server without flags cannot be measured.
         """
-        with self._ending():
-            self._first()
+        with self._interruptible():
+            self._measure_defaults()
             self._add(cells)
             for turn in range(turns):
                 self.line.note(f"turn {turn + 1} of {turns}: {len(cells)} cells")
                 self._turn(cells, self.limits.seconds, "grid")
 
-    def _first(self) -> None:
-        """Measure the server without flags; this gives the time that a start takes.
+    def _measure_defaults(self) -> None:
+        """Measure the server without flags, and with it the time that a start takes.
 
         Raises:
             UsageError: It cannot be measured.
@@ -197,11 +205,11 @@ class Search:
 
     def _halve(self, cells: Sequence[Cell]) -> None:
         overhead = self.overhead_seconds or 0.0
-        each = SHARE * GRID_TURNS * (self.limits.seconds + overhead)
-        left = self.limits.max_seconds - self.clock - self._last_seconds
+        each = BUDGET_SHARE * GRID_TURNS * (self.limits.seconds + overhead)
+        left = self.limits.max_seconds - self.clock - self._reserved_seconds
         most = int(left / each)
         if most < min(len(cells), 2):
-            needed = self.clock + self._last_seconds + 2 * each
+            needed = self.clock + self._reserved_seconds + 2 * each
             msg = (
                 f"--max-seconds {self.limits.max_seconds:g} leaves no time to compare two cells; "
                 f"expected {needed:.0f} or more, or fewer --pairs or --seconds"
@@ -231,7 +239,7 @@ class Search:
         self.line.round(number, finished)
 
     def _search_turn(self, cells: Sequence[Cell], seconds: float) -> Mapping[Cell, float | None]:
-        deadline = self.limits.max_seconds - self._last_seconds
+        deadline = self.limits.max_seconds - self._reserved_seconds
         return self._turn(cells, seconds, "search", deadline=deadline)
 
     def _turn(
@@ -273,7 +281,7 @@ class Search:
             self.stop_reason = f"the comparison with the defaults failed: {error}"
         finally:
             if all(min(pair) > 0 for pair in pairs):
-                self.gain = compare([best for best, _ in pairs], [other for _, other in pairs])
+                self.gain = compare([first for first, _ in pairs], [other for _, other in pairs])
 
     def _check_arrivals(self, cell: Cell, rate: float) -> None:
         """Send Poisson arrivals to a cell."""
@@ -285,8 +293,8 @@ class Search:
             self.check = self._measure(cell, seconds, "check", rate=rate)
 
     @property
-    def _last_seconds(self) -> float:
-        """Time that the comparison and the check need."""
+    def _reserved_seconds(self) -> float:
+        """Time that is kept for the comparison and the check."""
         each = self.limits.seconds + min(self.overhead_seconds or 0.0, self.limits.seconds)
         return 2 * self.limits.pairs * each + max(_CHECK_SECONDS, self.limits.seconds)
 
@@ -302,29 +310,22 @@ class Search:
         try:
             measured = self.meter.measure(cell, seconds, phase, rate=rate)
         finally:
-            self._listen()  # the measurement has its own handlers, and leaves the system's
+            # The measurement has handlers of its own, and leaves those of the system.
+            stop_signals.listen(_interrupt)
         self.measurements.append(measured)
         return measured
 
     @contextlib.contextmanager
-    def _ending(self) -> Iterator[None]:
+    def _interruptible(self) -> Iterator[None]:
         """End the search at a signal, and keep what was measured."""
-        previous = {number: signal.getsignal(number) for number in stop_signals()}
-        self._listen()
-        try:
-            yield
-        except (Interrupted, KeyboardInterrupt) as interrupted:
-            self.stop_reason = str(interrupted) or "interrupted by SIGINT"
-        finally:
-            self.line.end()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with stop_signals.handled(_interrupt):
+            try:
+                yield
+            except (Interrupted, KeyboardInterrupt) as interrupted:
+                self.stop_reason = str(interrupted) or "interrupted by SIGINT"
+            finally:
+                self.line.end()
 
-    def _listen(self) -> None:
-        def stop(number: int, _frame: FrameType | None) -> None:
-            leave_closed_terminal()
-            msg = f"interrupted by {signal.Signals(number).name}"
-            raise Interrupted(msg)
 
-        for number in stop_signals():
-            signal.signal(number, stop)
+def _interrupt(reason: str) -> NoReturn:
+    raise Interrupted(reason)

@@ -93,12 +93,12 @@ def find(
 
 @contextlib.contextmanager
 def alone(models_dir: Path, name: str, folder: Path) -> Iterator[Path]:
-    """Yield a models folder with one model of another, as a link, so that servers start soon.
+    """Yield a models folder with a link to one model, so that servers load no other model.
 
     Args:
-        models_dir: The other folder.
+        models_dir: The folder with the model.
         name: Model name.
-        folder: The folder to make; it is removed afterwards.
+        folder: The folder to make for the link; it is removed afterwards.
     """
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / name

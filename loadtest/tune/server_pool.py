@@ -1,7 +1,6 @@
 """The servers of the cells: started when a cell is measured, and kept for its next turn."""
 
 import contextlib
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,7 +30,6 @@ class ServerPool:
             logs: Folder for the servers' logs.
             most: Most servers at a time.
         """
-        self.start_seconds: list[float] = []
         self._models_dir = models_dir
         self._flags = flags
         self._logs = logs
@@ -61,14 +59,12 @@ class ServerPool:
         if known is None:
             self._make_room()
             stack = contextlib.ExitStack()
-            began = time.monotonic()
             log = self._logs / f"{'-'.join(map(str, cell.values.values()))}.log"
             server = stack.enter_context(
                 local.started(self._models_dir, [*cell.flags, *self._flags], log)
             )
-            self.start_seconds.append(time.monotonic() - began)
             known = server, stack
-        self._running[cell] = known  # the last one is the one used last
+        self._running[cell] = known  # at the end: the order is that of the last uses
         return known[0]
 
     def stop(self, cell: Cell) -> None:
@@ -78,7 +74,7 @@ class ServerPool:
             known[1].close()
 
     def _make_room(self) -> None:
-        """Stop those servers that were not used for longest, if they are too many."""
+        """Stop the servers whose last use is longest ago until another one may be started."""
         while self._running:
             memory = psutil.virtual_memory()
             fits = len(self._running) < self._most

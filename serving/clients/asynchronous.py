@@ -4,8 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, Unpack
+from types import ModuleType, TracebackType
+from typing import Any, ClassVar, Self, Unpack
 
 import grpc
 import grpc.aio
@@ -13,6 +13,7 @@ import numpy as np
 from grpc_health.v1 import health_pb2
 
 from serving.clients import pictures
+from serving.clients.base import ClientBase
 from serving.clients.batches import (
     DEFAULT_BATCH,
     DEFAULT_IN_FLIGHT,
@@ -33,9 +34,7 @@ from serving.clients.messages import (
 )
 from serving.clients.predict_error import BatchError, PredictError, predict_error
 from serving.connection import channels
-from serving.connection.call_settings import DEFAULT_TIMEOUT_SECONDS, CallDefaults, CallSettings
-from serving.connection.first_answer import FirstAnswer
-from serving.connection.retries import RetryPolicy
+from serving.connection.call_settings import CallSettings
 from serving.protos.tensorflow_serving_pb2 import (
     GetModelStatusResponse,
     ModelVersionStatus,
@@ -44,37 +43,10 @@ from serving.protos.tensorflow_serving_pb2 import (
 )
 
 
-class AsyncPredictClient:
+class AsyncPredictClient(ClientBase):
     """The client for asyncio. Create it in the event loop that uses it."""
 
-    def __init__(
-        self,
-        target: str = "localhost:8500",
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT_SECONDS,
-        credentials: grpc.ChannelCredentials | None = None,
-        api_key: str | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
-        retries: int | RetryPolicy = 0,
-        compression: grpc.Compression | None = None,
-        wait_for_ready: bool = False,
-        options: Sequence[tuple[str, Any]] = (),
-    ) -> None:
-        """Create a client; arguments as for `PredictClient`."""
-        self._defaults = CallDefaults(
-            timeout=timeout, api_key=api_key, metadata=metadata, wait_for_ready=wait_for_ready
-        )
-        self._channel = channels.open_channel(
-            grpc.aio.insecure_channel,
-            grpc.aio.secure_channel,
-            target,
-            credentials=credentials,
-            retries=retries,
-            compression=compression,
-            options=options,
-        )
-        self._first = FirstAnswer(target, tls=credentials is not None)
-        self._callables = channels.callables(self._channel)
+    _library: ClassVar[ModuleType] = grpc.aio
 
     async def __aenter__(self) -> Self:
         return self
@@ -140,7 +112,7 @@ class AsyncPredictClient:
             signature_name=signature_name,
             outputs=outputs,
         )
-        make({})  # reports a contradiction now, and not at the first answer
+        make({})  # raises ValueError for contradictory arguments now, not at the first answer
         return self._batches(make, batches(inputs, batch), in_flight, settings)
 
     async def classify(

@@ -45,8 +45,8 @@ def batches(inputs: Arrays | Iterable[Arrays], batch: int) -> Iterator[Batch]:
         batch: Most rows of a batch.
 
     Raises:
-        TypeError: `inputs` are neither.
-        ValueError: an array has no rows, or another number of rows than those beside it.
+        TypeError: `inputs` are neither a mapping nor an iterable of mappings.
+        ValueError: an array has no rows, or another number of rows than others of its mapping.
     """
     first = 0
     for arrays in [inputs] if isinstance(inputs, Mapping) else _mappings(inputs):
@@ -59,7 +59,7 @@ def batches(inputs: Arrays | Iterable[Arrays], batch: int) -> Iterator[Batch]:
 
 
 def _mappings(inputs: Iterable[Arrays]) -> Iterator[Arrays]:
-    # An array would be iterated row by row, and its name is missing.
+    # An array can be iterated, too, but its rows are no mappings.
     if isinstance(inputs, np.ndarray):
         msg = (
             "inputs are an array, expected a mapping of input names to arrays, for example "
@@ -77,10 +77,14 @@ def _mappings(inputs: Iterable[Arrays]) -> Iterator[Arrays]:
 
 
 def _row_count(arrays: Arrays, first: int) -> int:
-    """Return the number of rows of a mapping whose first row is `first`.
+    """Return the number of rows of a mapping.
+
+    Args:
+        arrays: The mapping.
+        first: Number of its first row, for the message.
 
     Raises:
-        ValueError: the arrays have no rows, or differ in their number.
+        ValueError: an array has no first dimension, or the arrays differ in their number of rows.
     """
     shapes = {name: np.shape(array) for name, array in arrays.items()}
     counts = {shape[:1] for shape in shapes.values()}

@@ -3,14 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, Unpack
+from types import ModuleType, TracebackType
+from typing import Any, ClassVar, Self, Unpack
 
 import grpc
 import numpy as np
 from grpc_health.v1 import health_pb2
 
 from serving.clients import pictures
+from serving.clients.base import ClientBase
 from serving.clients.batches import (
     DEFAULT_BATCH,
     DEFAULT_IN_FLIGHT,
@@ -31,9 +32,7 @@ from serving.clients.messages import (
 )
 from serving.clients.predict_error import BatchError, PredictError, predict_error
 from serving.connection import channels
-from serving.connection.call_settings import DEFAULT_TIMEOUT_SECONDS, CallDefaults, CallSettings
-from serving.connection.first_answer import FirstAnswer
-from serving.connection.retries import RetryPolicy
+from serving.connection.call_settings import CallSettings
 from serving.protos.tensorflow_serving_pb2 import (
     GetModelStatusResponse,
     ModelVersionStatus,
@@ -42,62 +41,15 @@ from serving.protos.tensorflow_serving_pb2 import (
 )
 
 
-class PredictClient:
+class PredictClient(ClientBase):
     """Blocking client with one connection; threads may share it.
 
     Every method takes the settings of `CallSettings` by name: `timeout`, `metadata`, `compression`
-    and `wait_for_ready` of that one call. What a call leaves out is as the client has it.
+    and `wait_for_ready` of that one call. For settings that a call leaves out, those of the client
+    hold.
     """
 
-    def __init__(
-        self,
-        target: str = "localhost:8500",
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT_SECONDS,
-        credentials: grpc.ChannelCredentials | None = None,
-        api_key: str | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
-        retries: int | RetryPolicy = 0,
-        compression: grpc.Compression | None = None,
-        wait_for_ready: bool = False,
-        options: Sequence[tuple[str, Any]] = (),
-    ) -> None:
-        """Create a client; the first call opens the connection.
-
-        Args:
-            target: `host:port`, or `unix:path`.
-            timeout: Default timeout of a call in seconds, with all its retries; None for none.
-            credentials: TLS credentials, for example `tls_credentials("ca.pem")`; None for plain
-                text, which shows the API key to the network.
-            api_key: Key of a server or gateway that demands one; sent with each call as
-                `authorization: Bearer KEY`.
-            metadata: Further metadata (headers) of each call, as names and values.
-            retries: How often gRPC sends a call again that failed with UNAVAILABLE, 0 to 4; a
-                `RetryPolicy` has other codes and pauses.
-            compression: Compression of requests, `grpc.Compression.Gzip` or `Deflate`; answers
-                are compressed if the server does that.
-            wait_for_ready: Whether calls wait, up to their timeout, for a server that cannot be
-                reached; otherwise they fail at once with UNAVAILABLE.
-            options: gRPC channel options, for example `[("grpc.enable_http_proxy", 0)]`.
-
-        Raises:
-            ValueError: the key or the metadata cannot be sent, or the timeout or the retries are
-                not possible.
-        """
-        self._defaults = CallDefaults(
-            timeout=timeout, api_key=api_key, metadata=metadata, wait_for_ready=wait_for_ready
-        )
-        self._channel = channels.open_channel(
-            grpc.insecure_channel,
-            grpc.secure_channel,
-            target,
-            credentials=credentials,
-            retries=retries,
-            compression=compression,
-            options=options,
-        )
-        self._first = FirstAnswer(target, tls=credentials is not None)
-        self._callables = channels.callables(self._channel)
+    _library: ClassVar[ModuleType] = grpc
 
     def __enter__(self) -> Self:
         return self
@@ -190,8 +142,9 @@ class PredictClient:
         Raises:
             BatchError: a request failed; its message and its `rows` say which rows it had. The
                 answers to all rows before them were yielded.
-            TypeError: `inputs` are neither of the two.
-            ValueError: arrays differ in their number of rows, or see `predict`.
+            TypeError: `inputs` are neither a mapping nor an iterable of mappings.
+            ValueError: `batch` or `in_flight` is below 1, the arrays of a mapping differ in their
+                number of rows, or see `predict`.
         """
         check_sizes(batch, in_flight)
         make = partial(
@@ -202,7 +155,7 @@ class PredictClient:
             signature_name=signature_name,
             outputs=outputs,
         )
-        make({})  # reports a contradiction now, and not at the first answer
+        make({})  # raises ValueError for contradictory arguments now, not at the first answer
         return self._batches(make, batches(inputs, batch), in_flight, settings)
 
     def classify(
@@ -239,7 +192,7 @@ class PredictClient:
             ImportError: Pillow is not installed, and pixels are given or `resize` is not set.
             OSError: a file cannot be read.
             PredictError: the server refused the call or could not be reached in time.
-            TypeError: `images` are a single picture, or one of them is something else.
+            TypeError: `images` are a single picture, or one of them is no picture.
             ValueError: version and label are both given, pixels have another dtype or shape, or a
                 picture has another size and `resize` is not set.
         """

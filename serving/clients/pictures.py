@@ -15,7 +15,8 @@ from serving.tensors import image_decoder
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from serving.tensors.tensor_spec import DataType
 
-# A path, the content of a PNG or JPEG file, or pixels: uint8, (height, width, 3) or (height, width)
+# A path, the content of a PNG or JPEG file, or pixels: uint8, shape (height, width, 3) or
+# (height, width), 0 to 255.
 Picture = bytes | str | PathLike[str] | np.ndarray
 
 _NO_PILLOW = "Pillow is not installed; install the package with the extra pictures"
@@ -43,10 +44,10 @@ def contents(pictures: Iterable[Picture]) -> list[bytes]:
     Raises:
         ImportError: pixels are given, and Pillow is not installed.
         OSError: a file cannot be read.
-        TypeError: `pictures` are a single one, or one of them is something else.
-        ValueError: pixels have another dtype or shape.
+        TypeError: `pictures` are a single picture, or one of them is no `Picture`.
+        ValueError: pixels have another dtype or shape than `Picture` says.
     """
-    return [_content(picture, at) for at, picture in enumerate(_several(pictures))]
+    return [_content(picture, at) for at, picture in enumerate(_not_single(pictures))]
 
 
 def read_pictures(
@@ -74,7 +75,7 @@ def read_pictures(
         OSError, TypeError: see `contents`.
         ValueError: a file is neither PNG nor JPEG, or has another size and `resize` is not set.
     """
-    several = list(_several(pictures))
+    several = list(_not_single(pictures))
     files = contents(several)
     if files and (height is None or width is None):
         first = _size(files[0], _name(several[0], 0))
@@ -101,13 +102,15 @@ def check_sizes(
     """Refuse pictures whose size is not that of the model.
 
     Args:
-        pictures: The pictures, for their names.
-        files: Their contents.
-        signatures: The model's signatures; the input of the default signature has the size.
+        pictures: The pictures, for their names in messages.
+        files: The content of an image file for each picture.
+        signatures: The model's signatures. The size is that of the pictures that the default
+            signature takes.
 
     Raises:
         ImportError: Pillow is not installed.
-        ValueError: a picture has another size or is no picture, or the size cannot be told.
+        ValueError: a picture has another size or is neither PNG nor JPEG, or the default signature
+            does not take pictures.
     """
     taken = picture_input(signatures, DEFAULT_SIGNATURE_NAME)
     for at, (picture, data) in enumerate(zip(pictures, files, strict=True)):
@@ -159,11 +162,12 @@ def tensor_text(info: tensorflow_pb2.TensorInfo) -> str:
     return f"{tensorflow_pb2.DataType.Name(info.dtype)} {sizes}"
 
 
-def _several(pictures: Iterable[Picture]) -> Iterable[Picture]:
-    """Return the pictures, unless they are a single one.
+def _not_single(pictures: Iterable[Picture]) -> Iterable[Picture]:
+    """Return the pictures as they are, but refuse a single one.
 
     Raises:
-        TypeError: they are; its letters, bytes or rows would be taken for pictures.
+        TypeError: `pictures` are a single picture; an iteration would take each of its letters,
+            bytes or rows for a picture.
     """
     if isinstance(pictures, np.ndarray) and pictures.ndim != 4:
         msg = (

@@ -19,7 +19,7 @@ class PredictError(Exception):
         self.message = message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let the error be pickled: a process pool that cannot read an error waits for ever."""
+        """Let the error be pickled: a process pool hangs on an error that it cannot unpickle."""
         return type(self), (self.code, self.message)
 
 

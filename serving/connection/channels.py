@@ -1,6 +1,7 @@
 """The connection of a client: its channel, and a callable for each method of the API."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import grpc
@@ -34,8 +35,7 @@ _RESPONSES: dict[str, Any] = {
 
 
 def open_channel(
-    plain: Callable[..., Any],
-    secure: Callable[..., Any],
+    library: ModuleType,
     target: str,
     *,
     credentials: grpc.ChannelCredentials | None,
@@ -46,8 +46,7 @@ def open_channel(
     """Return a channel; its first call opens the connection.
 
     Args:
-        plain: `insecure_channel` of `grpc` or of `grpc.aio`.
-        secure: `secure_channel` of the same module.
+        library: `grpc` for a blocking channel, `grpc.aio` for an asyncio channel.
         target: As for `PredictClient`, and so are the other arguments.
         credentials: TLS credentials; None for plain text.
         retries: Retries, or their policy.
@@ -59,8 +58,8 @@ def open_channel(
     """
     own = [*CHANNEL_OPTIONS, *retry.channel_options(retries, options), *options]
     if credentials is None:
-        return plain(target, own, compression)
-    return secure(target, credentials, own, compression)
+        return library.insecure_channel(target, own, compression)
+    return library.secure_channel(target, credentials, own, compression)
 
 
 def callables(channel: Any) -> dict[str, Any]:  # noqa: ANN401 - a channel of either kind

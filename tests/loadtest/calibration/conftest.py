@@ -149,7 +149,7 @@ def calibrate(run, stub, labelled_models_dir) -> Callable[..., Calibration]:
 def plain(stub, split, tmp_path) -> Callable[..., Compared]:
     """Return a function that measures a stub with a plain gRPC client."""
     api = TfsGrpc("stub", None)
-    bodies = [api.payload(split.images[[image]]) for image in range(len(split))]
+    bodies = [api.payload({"images": split.images[[image]]}) for image in range(len(split))]
     text = "\n".join(base64.b64encode(body).decode() for body in bodies)
     red = split.images[:, 0, 0, 0].astype(np.int64)
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from loadtest.tune.cells import Cell
-from loadtest.tune.halving import GRID_TURNS, SHARE, Budget, Halving, HalvingStopped, budget_of
+from loadtest.tune.halving import (
+    BUDGET_SHARE,
+    GRID_TURNS,
+    Budget,
+    Halving,
+    HalvingStopped,
+    budget_of,
+)
 
 SECONDS = 2.0
 
@@ -50,7 +57,7 @@ def test_the_best_of_32_cells_is_found_in_a_third_of_the_time():
         halving = search(KnownRates(cells), cells)
 
         assert halving.best == list(cells)[best]
-        assert halving.spent.measuring <= SHARE * GRID_TURNS * 32 * SECONDS + 1e-6
+        assert halving.spent.measuring <= BUDGET_SHARE * GRID_TURNS * 32 * SECONDS + 1e-6
         assert [len(each.cells) for each in halving.rounds] == [32, 16, 8, 4, 2]
 
 
@@ -191,8 +198,8 @@ def test_the_time_of_starting_servers_is_in_the_budget(count, overhead, servers)
     measuring = sum(len(chosen) * seconds for chosen, seconds in measure.turns)
     assert halving.best == next(iter(cells))
     assert halving.spent.measuring == pytest.approx(measuring)
-    assert measuring <= SHARE * GRID_TURNS * count * SECONDS + 1e-6
-    assert halving.spent.total <= SHARE * GRID_TURNS * count * (SECONDS + overhead) + 1e-6
+    assert measuring <= BUDGET_SHARE * GRID_TURNS * count * SECONDS + 1e-6
+    assert halving.spent.total <= BUDGET_SHARE * GRID_TURNS * count * (SECONDS + overhead) + 1e-6
 
 
 def test_finished_rounds_are_reported():
