@@ -2,7 +2,7 @@
 
 import json
 
-import load_reports
+from sample_results import load_reports
 import pytest
 
 from loadtest.plans.endpoints import Endpoint
