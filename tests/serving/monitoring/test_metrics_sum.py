@@ -91,7 +91,7 @@ def test_metrics_survive_json():
 
 
 def test_a_label_counts_once():
-    """A version label that every worker has is 1 in the total, and so is one that a worker lacks."""
+    """A version label is 1 in the total, whether all workers have it or one of them."""
     name = "onnx_serving_version_label"
     total = MetricsSum()
     total.heard(1, [gauge(name, 1, label="stable")])
