@@ -1,5 +1,7 @@
 """Tests of the dashboard that need no server: its panels are complete, its queries well formed."""
 
+from xml.etree import ElementTree as ET
+
 import pytest
 import yaml
 from monitoring.dashboard import DASHBOARD, metrics_of, panels, queries
@@ -67,3 +69,15 @@ def test_grafana_asks_the_prometheus_of_compose_as_often_as_it_scrapes():
 
     assert source["url"] == "http://prometheus:9090"
     assert source["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
+
+
+def test_the_picture_shows_panels_and_says_what_it_is():
+    """docs/monitoring.svg is small, has the titles of panels, and says that it is no screenshot."""
+    file = DEPLOY.parents[1] / "docs" / "monitoring.svg"
+    drawn = ET.parse(file)  # noqa: S314 - a file of this repository
+    texts = {text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    titles = {panel["title"] for panel in panels()}
+
+    assert file.stat().st_size < 100_000
+    assert len(texts & titles) == 12
+    assert any("not a screenshot of Grafana" in str(text) for text in texts)
