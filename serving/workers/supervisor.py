@@ -396,5 +396,5 @@ class Supervisor:
         # A worker that is still loading its models has counted nothing, and may be slow to answer.
         await asyncio.gather(*(hear(one) for one in self._workers if one.loaded or one.leaving))
         self._metrics.heard(_SUPERVISOR, self._file_failures())
-        ready = sum(worker.ready for worker in self._workers)
-        return metrics_sum.to_json([*self._metrics.total(), *worker_metrics(ready, self._restarts)])
+        workers = worker_metrics(self._workers, self._restarts)
+        return metrics_sum.to_json([*self._metrics.total(), *workers])

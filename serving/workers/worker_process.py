@@ -152,10 +152,12 @@ def _descriptors(sockets: Sequence[socket.socket]) -> list[int]:
     return [one.fileno() for one in sockets]
 
 
-def worker_metrics(ready: int, restarts: int) -> list[Metric]:
-    """Return the metrics of all workers: how many are ready, and how often one was restarted."""
-    workers = metric_table.WORKERS_READY.metric()
-    workers.add_sample(workers.name, {}, ready)
+def worker_metrics(workers: Sequence[WorkerProcess], restarts: int) -> list[Metric]:
+    """Return the metrics of all workers: their number, how many are ready, and the restarts."""
+    wanted = metric_table.WORKERS.metric()
+    wanted.add_sample(wanted.name, {}, len(workers))
+    ready = metric_table.WORKERS_READY.metric()
+    ready.add_sample(ready.name, {}, sum(worker.ready for worker in workers))
     again = metric_table.WORKER_RESTARTS.metric()
     again.add_sample(again.name, {}, restarts)
-    return [workers, again]
+    return [wanted, ready, again]

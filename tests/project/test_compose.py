@@ -10,6 +10,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "compose.yaml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+# Services that run public images.
+PUBLIC = {"envoy", "grafana", "prometheus"}
 
 
 def service(name: str) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def test_only_the_server_starts_without_a_profile():
     assert [name for name in SERVICES if "profiles" not in service(name)] == ["serving"]
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICES if name != "envoy"])
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - PUBLIC))
 def test_a_service_is_built_from_a_stage_of_the_dockerfile(name):
     """Each service names a stage, and passes on the base image and the settings of pip."""
     build = service(name)["build"]
@@ -86,6 +88,56 @@ def test_replicas_share_the_name_that_envoy_asks_for():
     ]
     assert float(replica["environment"]["SERVING_LAME_DUCK_SECONDS"]) > seconds
     assert service("envoy")["ports"] == service("serving")["ports"]
+
+
+def test_prometheus_finds_every_server_by_its_name():
+    """The name that prometheus.yml looks up is the server's, and an alias of the others."""
+    prometheus = yaml.safe_load((ROOT / "deploy" / "monitoring" / "prometheus.yml").read_text())
+    (scrape,) = prometheus["scrape_configs"]
+    (discovery,) = scrape["dns_sd_configs"]
+    (name,) = discovery["names"]
+
+    assert discovery["port"] == 8501
+    assert name == "serving"
+    for other in ("serving-gpu", "replica"):
+        assert service(other)["networks"] == {"default": {"aliases": [name]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "port"), [("prometheus", "PROMETHEUS_PORT:-9090"), ("grafana", "GRAFANA_PORT:-3000")]
+)
+def test_only_this_machine_can_connect_to_the_monitoring(name, port):
+    """Prometheus and Grafana, which ask for no password, listen on the loopback address."""
+    inside = port.rpartition("-")[2]
+
+    assert service(name)["profiles"] == ["monitoring"]
+    assert service(name)["ports"] == [f"${{MONITORING_ADDRESS:-127.0.0.1}}:${{{port}}}:{inside}"]
+
+
+def test_the_monitoring_reads_files_of_the_repository():
+    """Each file that Prometheus and Grafana mount is in deploy/monitoring, and is read-only."""
+    mounted = [
+        volume.split(":")
+        for name in ("prometheus", "grafana")
+        for volume in service(name)["volumes"]
+        if volume.startswith(".")
+    ]
+
+    assert len(mounted) == 5
+    for source, _, mode in mounted:
+        assert (ROOT / source).is_file()
+        assert source.startswith("./deploy/monitoring/")
+        assert mode == "ro"
+
+
+def test_grafana_has_no_user_that_could_log_in():
+    """There is no admin with a default password: visitors are anonymous and may only look."""
+    environment = service("grafana")["environment"]
+
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
 
 
 def test_the_server_on_a_gpu_never_falls_back():

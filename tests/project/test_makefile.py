@@ -75,6 +75,32 @@ def test_pip_fails_with_a_reason(tmp_path):
     assert not (tmp_path / "venv/.serve").exists()
 
 
+@pytest.mark.parametrize("program", ["apt-get", "dpkg-deb"])
+def test_tests_run_without_prometheus(tmp_path, program):
+    """If Debian's package cannot be had, a line says what is skipped, and make goes on."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("apt-get", "dpkg-deb"):
+        fails = name == program
+        (programs / name).write_text(
+            f"#!/bin/sh\n{'exit 100' if fails else 'touch prometheus_2.deb'}\n"
+        )
+        (programs / name).chmod(0o755)
+    command = ["make", "prometheus", f"VENV={tmp_path}/venv"]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=ENVIRONMENT | {"PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "The tests that need it are skipped" in done.stdout
+    assert not (tmp_path / "venv/.prometheus").exists()
+
+
 def test_the_kit_for_a_rented_gpu_gets_its_limits(tmp_path):
     """UPLOAD_MB and MINUTES reach the command that packs the kit; without them it has its own."""
     given = would_run("gpu-kit", "UPLOAD_MB=32", "MINUTES=20", folder=tmp_path)

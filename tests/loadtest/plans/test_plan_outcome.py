@@ -2,8 +2,8 @@
 
 import json
 
-from sample_results import load_reports
 import pytest
+from sample_results import load_reports
 
 from loadtest.plans.endpoints import Endpoint
 from loadtest.plans.plan_outcome import Outcome, finish

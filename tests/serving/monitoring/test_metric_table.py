@@ -1,6 +1,7 @@
 import base64
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from calling.rest_client import Http
@@ -15,7 +16,11 @@ from serving.workers.worker_process import worker_metrics
 ROOT = Path(__file__).parents[3]
 DECLARED = {row.name: row for row in metric_table.METRICS}
 OF_THE_PROCESS = ("process_", "python_")
-OF_THE_SUPERVISOR = {metric_table.WORKERS_READY.name, metric_table.WORKER_RESTARTS.name}
+OF_THE_SUPERVISOR = {
+    metric_table.WORKERS.name,
+    metric_table.WORKERS_READY.name,
+    metric_table.WORKER_RESTARTS.name,
+}
 # tests/e2e/test_certificate_change.py reads them from a server with TLS.
 OF_TLS = {
     metric_table.CERTIFICATE_EXPIRATION.name,
@@ -25,14 +30,28 @@ OF_TLS = {
 
 @pytest.fixture(scope="module")
 def families(tmp_path_factory) -> dict[str, object]:
-    """Return the metrics by name after a Predict, a refused Predict and a Classify."""
+    """Return the metrics by name after a Predict, a refused Predict and a Classify.
+
+    The version of one model has a label.
+    """
     models = tmp_path_factory.mktemp("models")
     tiny_models.identity(models)
     (models / "simcnn").symlink_to(ROOT / "models" / "simcnn")
+    file = models / "models.config"
+    file.write_text(
+        f"""model_config_list {{
+            config {{ name: "simcnn" base_path: "{models}/simcnn" }}
+            config {{
+                name: "identity"
+                base_path: "{models}/identity"
+                version_labels {{ key: "stable" value: 1 }}
+            }}
+        }}"""
+    )
     png = io.BytesIO()
     Image.new("RGB", (32, 32)).save(png, "PNG")
     example = {"image/encoded": {"b64": base64.b64encode(png.getvalue()).decode()}}
-    with servers.in_this_process(models) as address:
+    with servers.in_this_process(None, model_config_file=file) as address:
         rest = Http(address)
         assert rest.post("/v1/models/identity:predict", {"instances": [[1, 2, 3]]})[0] == 200
         assert rest.post("/v1/models/identity:predict", {"instances": ["no"]})[0] == 400
@@ -72,11 +91,18 @@ def test_types_and_labels_are_those_of_the_table(families):
 
 
 def test_the_supervisor_adds_the_metrics_of_the_workers():
-    """With several workers the page also has the two metrics about workers, without labels."""
-    added = {metric.name: metric for metric in worker_metrics(2, 1)}
+    """With several workers the page also has their number, the ready ones and the restarts."""
+    workers = [
+        SimpleNamespace(ready=True),
+        SimpleNamespace(ready=False),
+        SimpleNamespace(ready=True),
+    ]
+    added = {metric.name: metric.samples for metric in worker_metrics(workers, 7)}
 
     assert set(added) == OF_THE_SUPERVISOR
-    assert {tuple(sample.labels) for metric in added.values() for sample in metric.samples} == {()}
+    assert {name: (sample.labels, sample.value) for name, (sample,) in added.items()} == dict(
+        zip(sorted(OF_THE_SUPERVISOR), [({}, 7), ({}, 3), ({}, 2)], strict=True)
+    )
 
 
 def test_the_documentation_has_every_metric(families):

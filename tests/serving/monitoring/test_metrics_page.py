@@ -160,6 +160,15 @@ def test_counters_are_declared_by_the_names_they_have(page):
     assert "# TYPE process_cpu_seconds_total counter\n" in page.text
 
 
+def test_the_limit_of_the_queue_is_shown(models_dir):
+    """Each version has the limit of the rows that wait or run, as --max_enqueued_rows sets it."""
+    with servers.in_this_process(models_dir, max_enqueued_rows=77) as address:
+        page = scrape(address)
+
+    labels = {"model_name": "identity", "version": "1", "device": "cpu", "precision": "fp32"}
+    assert page.value("onnx_serving_max_enqueued_rows", **labels) == 77
+
+
 def test_the_page_says_what_the_server_is(page):
     """The page names the versions and the provider as labels and has process metrics."""
     (build,) = page.labels("onnx_serving_build_info")

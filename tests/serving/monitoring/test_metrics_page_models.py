@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from serving.monitoring.counts import UNKNOWN_MODEL
 from serving.monitoring.metered_methods import metered
 from serving.monitoring.metrics_page import MetricsPage
 from serving.protos.tensorflow_serving_pb2 import PredictRequest
-from serving.repository.model_config import find_models
+from serving.repository.model_config import All, find_models
 from serving.transport.method_table import Call, UnaryMethod
 
 
@@ -122,6 +123,36 @@ def test_a_version_that_failed_to_load_can_be_alerted_on(tmp_path):
         labels["model_name"]: labels["state"] for labels in page.labels("onnx_serving_model_state")
     }
     assert states == {"sound": "AVAILABLE", "broken": "END"}
+
+
+def test_version_labels_move_with_a_reload(tmp_path):
+    """Each label of a model is 1 with its version; after a reload it has its new version alone."""
+    for version in (1, 2):
+        tiny_models.identity(tmp_path, version=version)
+    (config,) = find_models(tmp_path).values()
+    config = replace(config, policy=All())
+    pages = []
+
+    async def move() -> None:
+        manager, metrics = counted_manager(lambda: {"identity": replace(config, labels={"a": 1})})
+        page = MetricsPage(metrics, provider="x")
+        await manager.start()
+        pages.append(Page(page.text().decode()))
+        for labels in ({"a": 2, "b": 1}, {}):
+            await manager.reload({"identity": replace(config, labels=labels)})
+            pages.append(Page(page.text().decode()))
+        await manager.close()
+
+    asyncio.run(move())
+
+    found = [
+        {
+            (labels["label"], labels["version"])
+            for labels in page.labels("onnx_serving_version_label")
+        }
+        for page in pages
+    ]
+    assert found == [{("a", "1")}, {("a", "2"), ("b", "1")}, set()]
 
 
 def test_label_values_are_escaped(tmp_path):

@@ -90,6 +90,17 @@ def test_metrics_survive_json():
     assert read == metric
 
 
+def test_a_label_counts_once():
+    """A version label is 1 in the total, whether all workers have it or one of them."""
+    name = "onnx_serving_version_label"
+    total = MetricsSum()
+    total.heard(1, [gauge(name, 1, label="stable")])
+    total.heard(2, [gauge(name, 1, label="stable")])
+    total.heard(3, [gauge(name, 1, label="canary")])
+
+    assert values(total) == {(name, "stable"): 1, (name, "canary"): 1}
+
+
 def test_the_earliest_expiry_of_a_certificate_counts():
     """If a worker still shows an older certificate, the total is the time when that one expires."""
     name = "onnx_serving_certificate_expiration_timestamp_seconds"

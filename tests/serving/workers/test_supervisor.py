@@ -267,6 +267,7 @@ def test_metrics_leave_out_nobody_who_counted():
     assert first[0] == ["requests", "", "counter", [["requests", {}, 10]]]
     assert second == first
     assert [name for name, *_ in first[1:]] == [
+        "onnx_serving_workers",
         "onnx_serving_workers_ready",
         "onnx_serving_worker_restarts_total",
     ]
