@@ -25,8 +25,9 @@ class Calls:
 
     Attributes:
         latencies: Seconds of the answered calls of the measured time, from when they were due.
-        compute: Seconds of the run of each of them, as the server reports it; a run is shared by
-            the calls of its batch. Only calls one after the other ask for it.
+        compute: Seconds of the run of each of them, as the server reports it; only calls one after
+            the other ask for it.
+        kinds: Which of the requests each of them was; only calls one after the other have it.
         late: Seconds that each was sent after it was due.
         lost: Calls that failed.
         cpu_seconds: CPU seconds of this process during all calls.
@@ -35,6 +36,7 @@ class Calls:
 
     latencies: list[float] = field(default_factory=list)
     compute: list[float] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
     lost: int = 0
     cpu_seconds: float = 0.0
@@ -66,12 +68,7 @@ def open_loop(address: str, request: bytes, *, rate: float, seconds: float, seed
 
 
 def one_by_one(addresses: Sequence[str], requests: Sequence[bytes], *, seconds: float) -> Calls:
-    """Call each address with the requests in turns, the next call after the answer to the last.
-
-    Returns:
-        The calls to all addresses. `compute[i]` belongs to `latencies[i]`, in the order of the
-        requests if there is one address.
-    """
+    """Call all addresses at the same time with the requests in turns, one call each at a time."""
     return asyncio.run(_timed(_one_by_one(addresses, requests, seconds)))
 
 
@@ -134,11 +131,12 @@ async def _one_by_one(addresses: Sequence[str], requests: Sequence[bytes], secon
             await method(requests[0], timeout=_TIMEOUT_SECONDS)
             until = time.monotonic() + seconds
             while time.monotonic() < until:
-                for request in requests:
+                for kind, request in enumerate(requests):
                     sent = time.monotonic()
                     answer = method(request, timeout=_TIMEOUT_SECONDS, metadata=_TIMING)
                     await answer
                     calls.latencies.append(time.monotonic() - sent)
+                    calls.kinds.append(kind)
                     calls.compute.append(_compute_seconds(await answer.trailing_metadata()))
 
     await asyncio.gather(*map(call, addresses))
