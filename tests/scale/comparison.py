@@ -15,8 +15,8 @@ from scale.calibration import Calibration, calibrate
 from scale.replicas import replicas
 from scale.simulation.fleet import Fleet, simulate
 
-# ResNet50 with weights of 8 bits computes in float32: its runs are long beside the CPU time of Envoy
-# and the caller, which share the two cores with the replicas.
+# ResNet50 with weights of 8 bits computes in float32: its runs are long beside the CPU time of the
+# balancer and the caller, which share the two cores with the replicas.
 MODEL = "resnet50"
 FLAGS = ("--precision=w8", "--instances=1", "--intra_op_threads=1", "--max_batch_size=32")
 LOADS = (0.3, 0.5, 0.7)
@@ -73,7 +73,7 @@ def compare(models_dir: Path, folder: Path, *, rounds: int, seconds: float) -> I
             for load in LOADS:
                 capacity = _capacity(before)
                 calls = poisson_calls.open_loop(
-                    address,
+                    [address],
                     poisson_calls.body(MODEL, 1),
                     rate=load * capacity,
                     seconds=seconds,

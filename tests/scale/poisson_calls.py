@@ -54,17 +54,19 @@ def body(model: str, rows: int) -> bytes:
     return predict_request(model, {"images": images}).SerializeToString()
 
 
-def open_loop(address: str, request: bytes, *, rate: float, seconds: float, seed: int) -> Calls:
+def open_loop(
+    addresses: Sequence[str], request: bytes, *, rate: float, seconds: float, seed: int
+) -> Calls:
     """Call at random times, which do not wait for answers: Poisson arrivals.
 
     Args:
-        address: `host:port` of a server or balancer.
+        addresses: `host:port` of a balancer or of servers, which are called in turns.
         request: The call's body.
         rate: Calls a second.
         seconds: Length of the arrivals.
         seed: Decides the times.
     """
-    return asyncio.run(_timed(_open_loop(address, request, rate, seconds, random.Random(seed))))
+    return asyncio.run(_timed(_open_loop(addresses, request, rate, seconds, random.Random(seed))))
 
 
 def one_by_one(addresses: Sequence[str], requests: Sequence[bytes], *, seconds: float) -> Calls:
@@ -79,16 +81,19 @@ async def _timed(sent: Awaitable[Calls]) -> Calls:
     return calls
 
 
-def _channels(address: str) -> list[grpc.aio.Channel]:
+def _channels(addresses: Sequence[str]) -> list[grpc.aio.Channel]:
     options = [("grpc.use_local_subchannel_pool", 1)]
-    return [grpc.aio.insecure_channel(address, options) for _ in range(_CHANNELS)]
+    return [
+        grpc.aio.insecure_channel(addresses[number % len(addresses)], options)
+        for number in range(_CHANNELS)
+    ]
 
 
 async def _open_loop(
-    address: str, request: bytes, rate: float, seconds: float, chance: random.Random
+    addresses: Sequence[str], request: bytes, rate: float, seconds: float, chance: random.Random
 ) -> Calls:
     calls = Calls()
-    channels = _channels(address)
+    channels = _channels(addresses)
     methods = [channel.unary_unary(PREDICT_PATH) for channel in channels]
     for method in methods:  # connects
         await method(request, timeout=_TIMEOUT_SECONDS)
@@ -126,7 +131,8 @@ async def _one_by_one(addresses: Sequence[str], requests: Sequence[bytes], secon
     calls = Calls()
 
     async def call(address: str) -> None:
-        async with grpc.aio.insecure_channel(address) as channel:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(address, options) as channel:
             method = channel.unary_unary(PREDICT_PATH)
             await method(requests[0], timeout=_TIMEOUT_SECONDS)
             until = time.monotonic() + seconds

@@ -49,12 +49,17 @@ class Replica:
         assert self._server is not None
         return self._server.process.pid
 
-    def restart(self, by: signal.Signals) -> int:
-        """End it by a signal and start it again when it has ended; return its exit code."""
+    def stop(self, by: signal.Signals) -> int:
+        """End it by a signal; return its exit code."""
         assert self._server is not None
         self._server.process.send_signal(by)
         code = self._server.process.wait(servers.STOP_SECONDS)
         self.close()
+        return code
+
+    def restart(self, by: signal.Signals) -> int:
+        """End it by a signal and start it again when it has ended; return its exit code."""
+        code = self.stop(by)
         self.start()
         return code
 
@@ -72,11 +77,18 @@ def two_replicas(models_dir: Path, *flags: str) -> Iterator[list[Replica]]:
 
 @contextmanager
 def replicas(
-    models_dir: Path, cores: Sequence[Sequence[int]], *flags: str
+    models_dir: Path | None, cores: Sequence[Sequence[int]], *flags: str
 ) -> Iterator[list[Replica]]:
-    """Start a replica on each group of cores (an empty group: all); yield them when ready."""
+    """Start a replica on each group of cores (an empty group: all); yield them when ready.
+
+    Args:
+        models_dir: The models; None: a flag names them.
+        cores: The cores of each replica.
+        flags: Flags of all replicas.
+    """
     ports = free_ports(2 * len(cores))
-    flags = (f"--models_dir={models_dir}", "--trusted_proxies=127.0.0.1", *flags)
+    models = [f"--models_dir={models_dir}"] if models_dir else []
+    flags = (*models, "--trusted_proxies=127.0.0.1", *flags)
     started = [
         Replica((grpc_port, health_port), flags, allowed)
         for grpc_port, health_port, allowed in zip(ports[::2], ports[1::2], cores, strict=True)

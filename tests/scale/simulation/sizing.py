@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import ceil
 
 from scale.simulation.fleet import Fleet, Outcome, simulate
@@ -79,7 +80,7 @@ def highest_utilisation(points: Sequence[Point], p99_ms: float) -> float:
             f"bound is {p99_ms:.3g} ms; more replicas do not help: use a faster model or machine"
         )
         raise ValueError(msg)
-    for below, above in zip(points, points[1:], strict=False):
+    for below, above in pairwise(points):
         if above.p99_ms > p99_ms:
             part = (p99_ms - below.p99_ms) / (above.p99_ms - below.p99_ms)
             return below.utilisation + part * (above.utilisation - below.utilisation)
