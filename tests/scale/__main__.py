@@ -3,6 +3,7 @@
     python tests/scale measure    measures the numbers of the simulation (10 minutes)
     python tests/scale compare    runs two replicas, and simulates them (20 minutes)
     python tests/scale simulate   simulates the page's fleets with the measured numbers (5 minutes)
+    python tests/scale page       writes the tables and the chart of docs/scaling.md
     python tests/scale plan       says what a load needs
 
 The first three write docs/results/scaling.json.
@@ -17,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:1] = [str(ROOT), str(ROOT / "tests")]
 
-from scale import comparison, figures
+from scale import comparison, figures, page
 from scale.simulation import sizing
 
 
@@ -32,6 +33,7 @@ def main() -> None:
     compare.add_argument("--rounds", type=int, default=5, help="runs of each load (5)")
     compare.add_argument("--seconds", type=float, default=60, help="length of a run (60)")
     commands.add_parser("simulate")
+    commands.add_parser("page")
     plan = commands.add_parser("plan")
     plan.add_argument("--kind", choices=figures.KINDS, default="resnet50", help="the model")
     plan.add_argument("--rate", type=float, required=True, help="requests a second")
@@ -45,6 +47,9 @@ def main() -> None:
             _compare(Path(folder), arguments.rounds, arguments.seconds)
         elif arguments.command == "simulate":
             figures.write(simulated=figures.simulated(figures.read()["measured"]))
+        elif arguments.command == "page":
+            page.PAGE.write_text(page.rendered(page.PAGE.read_text(), figures.read()))
+            page.chart(figures.read(), page.CHART)
         else:
             _plan(arguments)
 
@@ -79,7 +84,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         arguments.rate, replicas, figures.costs(found["measured"], arguments.price)
     )
     for name, value in {"utilisation": utilisation, **asdict(result)}.items():
-        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")  # noqa: T201
+        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def measure(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _later(function: Callable[..., dict[str, Any]], *args: Any, **named: Any) -> Any:  # noqa: ANN401
+def _later(function: Callable[..., dict[str, Any]], *args: Any, **named: Any) -> Any:
     return lambda: function(*args, **named)
 
 
@@ -113,7 +113,7 @@ def medians(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"rounds": len(rows)} | {name: _median([row[name] for row in rows]) for name in first}
 
 
-def _median(values: list[Any]) -> Any:  # noqa: ANN401 - a number, a list or a table
+def _median(values: list[Any]) -> Any:
     first = values[0]
     if isinstance(first, dict):
         return {name: _median([value[name] for value in values]) for name in first}
@@ -227,6 +227,6 @@ def read() -> dict[str, Any]:
     return json.loads(FILE.read_text()) if FILE.exists() else {}
 
 
-def write(**parts: Any) -> None:  # noqa: ANN401
+def write(**parts: Any) -> None:
     """Replace parts of the stored figures."""
     FILE.write_text(json.dumps(read() | parts, indent=1) + "\n")
