@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docs" / "results" / "scaling.json"
 MODELS = ROOT / "models"
 ROUNDS = 3
-SERVICE_SECONDS = 8.0
+SERVICE_SECONDS = 4.5
 
 
 def machine() -> dict[str, Any]:
@@ -56,7 +56,7 @@ def measure(folder: Path) -> dict[str, Any]:
         kinds[f"service {model} {' '.join(flags)}".strip()] = _later(
             growth.service_times, MODELS, model, *flags, seconds=SERVICE_SECONDS
         )
-    kinds["delays"] = _later(growth.delays, MODELS, folder, seconds=3)
+    kinds["delays"] = _later(growth.delays, MODELS, folder, seconds=2)
     for count in (1, 2, 4):
         kinds[f"calls direct {count}"] = _later(
             growth.calls_of_replicas, MODELS, folder, count, balanced=False

@@ -23,8 +23,8 @@ Row = dict[str, Any]
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ONE_THREAD = ("--instances=1", "--intra_op_threads=1")
-_IDLE_SECONDS = 5.0
-_LOAD_SECONDS = 6.0
+_IDLE_SECONDS = 3.0
+_LOAD_SECONDS = 3.0
 _RATE = 400.0
 _CORES = {1: [(0,)], 2: [(0,), (1,)], 4: [(0,), (1,), (0,), (1,)]}
 
@@ -40,10 +40,10 @@ def service_times(models_dir: Path, model: str, *flags: str, seconds: float) -> 
         bodies = [poisson_calls.body(model, size) for size in SIZES]
         calls = poisson_calls.one_by_one([address], bodies, seconds=seconds)
         cpu = cpu_seconds(started)
-        single = poisson_calls.one_by_one([address], bodies[:1], seconds=seconds / 4)
+        single = poisson_calls.one_by_one([address], bodies[:1], seconds=seconds / 3)
         server = (cpu_seconds(started) - cpu - sum(single.compute)) / single.count
         loop = event_loop_seconds(started[0])
-        many = poisson_calls.one_by_one([address] * 32, bodies[:1], seconds=seconds / 4)
+        many = poisson_calls.one_by_one([address] * 32, bodies[:1], seconds=seconds / 3)
         busy = (event_loop_seconds(started[0]) - loop) / many.count
     runs: dict[int, list[float]] = {size: [] for size in SIZES}
     for kind, run in zip(calls.kinds, calls.compute, strict=True):

@@ -53,7 +53,9 @@ def _service(found: Found) -> str:
         )
     return _table(
         ["model", "run of 1 row, ms", "of 8", "of 64", "fit, ms",
-         "server's work for a call, alone, ms", "of 32 at a time, ms", "capacity of a core, images/s", "n of a round"],
+         "server's work for a call, alone, ms", "of 32 at a time, ms",
+         "capacity of a core, images/s",
+         "n of a round"],
         rows,
     )  # fmt: skip
 

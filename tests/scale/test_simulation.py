@@ -25,10 +25,12 @@ class Exponential:
         return random.expovariate(1 / self.mean_seconds)
 
 
-def run(seed: int = 1, seconds: float = 1000, **settings: object):
+def run(seed: int = 1, seconds: float = 1000, warm_up: float = 2, **settings: object):
     """Simulate, by default one replica without batching at 50 requests/s, 0.01 s each."""
     defaults = {"replicas": 1, "requests_per_second": 50, "service": CONSTANT, "max_batch_size": 1}
-    return simulate(Fleet(**defaults | settings), seconds=seconds, warm_up_seconds=20, seed=seed)
+    return simulate(
+        Fleet(**defaults | settings), seconds=seconds, warm_up_seconds=warm_up, seed=seed
+    )
 
 
 @pytest.mark.parametrize("utilisation", [0.3, 0.5, 0.7])
@@ -66,7 +68,7 @@ def test_no_request_is_lost(policy, load):
     found = run(replicas=3, policy=policy, service=BATCHED, max_batch_size=64,
                 requests_per_second=rate, delays=(0.001, 0.002), seconds=10)  # fmt: skip
 
-    assert found.arrived == pytest.approx(30 * rate, rel=0.05)
+    assert found.arrived == pytest.approx(12 * rate, rel=0.05)
     assert found.arrived == found.answered + found.waiting
     if load > 1:
         assert found.waiting > 1000
@@ -82,9 +84,10 @@ def test_the_same_seed_gives_the_same_outcome():
 
 
 def test_least_request_is_better_than_the_other_policies():
-    """With 20 replicas at 80 %, the p99 rises from least-request over round-robin to random."""
+    """Among 20 replicas whose runs differ, the p99 rises from least-request to random."""
+    settings = {"replicas": 20, "requests_per_second": 1600, "service": Exponential(0.01)}
     p99 = {
-        policy: run(replicas=20, requests_per_second=1600, policy=policy, seconds=60).percentile(99)
+        policy: run(policy=policy, seconds=40, **settings).percentile(99)
         for policy in ("least-request", "round-robin", "random")
     }
 
@@ -92,9 +95,19 @@ def test_least_request_is_better_than_the_other_policies():
     assert p99["round-robin"] < 0.9 * p99["random"]
 
 
+def test_round_robin_is_better_if_one_balancer_spreads_equal_runs():
+    """If all runs take the same time, the turns of a single balancer leave the shortest queues."""
+    settings = {"replicas": 20, "requests_per_second": 1600, "seconds": 40}
+    least, turns = (
+        run(policy=policy, **settings).percentile(99) for policy in ("least-request", "round-robin")
+    )
+
+    assert turns < 0.7 * least
+
+
 def test_many_balancers_choose_almost_at_random():
     """Least-request loses its effect if each balancer has sent few of the requests in flight."""
-    settings = {"replicas": 20, "requests_per_second": 1600, "seconds": 60}
+    settings = {"replicas": 20, "requests_per_second": 1600, "seconds": 40}
     one, many = (run(balancers=count, **settings).percentile(99) for count in (1, 200))
     by_chance = run(policy="random", **settings).percentile(99)
 
@@ -105,7 +118,13 @@ def test_many_balancers_choose_almost_at_random():
 def test_one_hundred_replicas_are_as_fast_as_three_hundred():
     """At the same utilisation the size of a large fleet does not change the percentiles."""
     few, many = (
-        run(replicas=count, requests_per_second=70 * count, seconds=2_000 / count, delays=(0.001,))
+        run(
+            replicas=count,
+            requests_per_second=70 * count,
+            seconds=1_000 / count,
+            warm_up=0.5,
+            delays=(0.001,),
+        )  # fmt: skip
         for count in (100, 300)
     )
 
