@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from scale import growth
 from scale.simulation.fleet import POLICIES, Fleet, simulate
 from scale.simulation.service_times import ServiceTimes
@@ -22,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docs" / "results" / "scaling.json"
 MODELS = ROOT / "models"
 ROUNDS = 3
-SERVICE_SECONDS = 4.5
+REQUESTS = 60_000
+SERVICE_SECONDS = 0.8
 
 
 def machine() -> dict[str, Any]:
@@ -65,13 +67,6 @@ def measure(folder: Path) -> dict[str, Any]:
             growth.calls_of_replicas, MODELS, folder, count, balanced=True
         )
         kinds[f"idle replicas {count}"] = _later(growth.idle_with_replicas, MODELS, folder, count)
-    for name, cores in (
-        ("one core", [(0,)]),
-        ("one replica, two cores", [(0, 1)]),
-        ("two replicas, one core each", [(0,), (1,)]),
-        ("four replicas, half a core each", [(0,), (1,), (0,), (1,)]),
-    ):
-        kinds[f"throughput {name}"] = _later(growth.throughput, MODELS, folder, cores)
     kinds["start and stop"] = _later(growth.start_and_stop, MODELS)
     kinds["health checks"] = _later(growth.health_checks, MODELS, 1000)
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in kinds}
@@ -128,31 +123,20 @@ def service(row: dict[str, Any]) -> ServiceTimes:
     """Return the times that an executor on a core of its own is held, from a measured row.
 
     The server's work for calls is the same core's. A run of one row has all of it; each further row
-    adds what a call costs when many are answered together.
+    adds what a call costs when many are answered together. All runs of a size take the same time.
     """
-    sizes = sorted(map(int, row["mean_ms"]))
-    means = [row["mean_ms"][str(size)] for size in sizes]
+    sizes = sorted(map(int, row["run_ms"]))
     busy = min(row["busy_server_ms"], row["server_ms"])
-    fixed = row["server_ms"] - busy
-    seconds = [
-        (_between(rows, sizes, means) + fixed + rows * busy) / 1e3
-        for rows in range(1, sizes[-1] + 1)
-    ]
-    return ServiceTimes(seconds=tuple(seconds), ratios=tuple(row["ratios"]))
-
-
-def _between(rows: int, sizes: list[int], means: list[float]) -> float:
-    for low, high, below, above in zip(sizes, sizes[1:], means, means[1:], strict=False):
-        if low <= rows <= high:
-            return below + (above - below) * (rows - low) / (high - low)
-    msg = f"{rows} rows were asked for, expected {sizes[0]} to {sizes[-1]}"
-    raise ValueError(msg)
+    rows = np.arange(1, sizes[-1] + 1)
+    runs = np.interp(rows, sizes, [row["run_ms"][str(size)] for size in sizes])
+    seconds = (runs + row["server_ms"] - busy + rows * busy) / 1e3
+    return ServiceTimes(seconds=tuple(seconds.tolist()))
 
 
 def fleet_of(found: dict[str, Any], kind: str, replicas: int) -> tuple[Fleet, float]:
     """Return a fleet of one-core replicas with measured numbers, and the capacity of one."""
     times = service(found[f"service {kind}"])
-    delays = tuple(value / 1e3 for value in found["delays"]["quantiles_ms"])
+    delays = (found["delays"]["median_ms"] / 1e3,)
     fleet = Fleet(replicas=replicas, requests_per_second=1.0, service=times, delays=delays)
     return fleet, times.images_per_second()
 
@@ -167,16 +151,19 @@ def simulated(found: dict[str, Any]) -> dict[str, Any]:
         fleet, capacity = fleet_of(found, kind, 100)
         results["capacity"][kind] = capacity
         for policy in POLICIES[:2]:
-            points = curve(replace(fleet, policy=policy), capacity)
+            points = curve(replace(fleet, policy=policy), capacity, requests=REQUESTS)
             results[f"{kind}, {policy}"] = list(map(_rounded, points))
     fleet, capacity = fleet_of(found, "resnet50", 100)
-    for count in (1, 2, 4, 10, 30, 100, 300, 1000):
-        (point,) = curve(replace(fleet, replicas=count), capacity, utilisations=(0.7,))
+    for count in (1, 2, 4, 10, 30, 100, 300):
+        (point,) = curve(
+            replace(fleet, replicas=count), capacity, utilisations=(0.7,), requests=REQUESTS
+        )
         results[f"{count} replicas at 70 %"] = _rounded(point)
-    for count in (1, 4, 16, 64, 256):
-        several = replace(fleet, balancers=count)
-        (point,) = curve(several, capacity, utilisations=(0.7,))
-        results[f"{count} balancers at 70 %"] = _rounded(point)
+    for policy in POLICIES[:2]:
+        for count in (1, 4, 16, 64, 256):
+            several = replace(fleet, balancers=count, policy=policy)
+            (point,) = curve(several, capacity, utilisations=(0.7,), requests=REQUESTS)
+            results[f"{count} balancers, {policy} at 70 %"] = _rounded(point)
     results["10 million"] = ten_million(found)
     return results
 
@@ -191,7 +178,7 @@ def ten_million(found: dict[str, Any], rate: float = 10e6) -> dict[str, Any]:
     seconds = time.monotonic() - began
     utilisation = rate / capacity / 10_000
     small = replace(fleet, replicas=100)
-    (beside,) = curve(small, capacity, utilisations=(utilisation,))
+    (beside,) = curve(small, capacity, utilisations=(utilisation,), requests=REQUESTS)
     return {
         "replicas": fleet.replicas,
         "requests_per_second": rate,

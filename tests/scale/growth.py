@@ -17,7 +17,6 @@ from scale import poisson_calls
 from scale.balancers import envoy
 from scale.calibration import balancer_cpu_seconds, balancers, cpu_seconds
 from scale.replicas import Replica, replicas
-from scale.simulation.service_times import ServiceTimes, measured
 
 Row = dict[str, Any]
 
@@ -30,39 +29,41 @@ _CORES = {1: [(0,)], 2: [(0,), (1,)], 4: [(0,), (1,), (0,), (1,)]}
 
 
 def service_times(models_dir: Path, model: str, *flags: str, seconds: float) -> Row:
-    """Measure the runs of one replica with one thread on a core, by their rows.
+    """Measure the CPU time of runs of one replica with one thread on a core, by their rows.
 
-    The caller asks with as many rows in one call as the run has. The server's work for calls of one
-    row is measured with 1 caller and with 32, when fewer wake-ups make it cheaper.
+    CPU time, because other work on the machine prolongs the runs but hardly changes it. The main
+    thread runs the event loop; its work for calls of one row is measured with 1 caller and with 32,
+    when fewer wake-ups make it cheaper. The other threads run the model.
+
+    Args:
+        models_dir: Folder with the model.
+        model: Its name.
+        flags: Flags of the server.
+        seconds: Length of the calls of each size.
     """
-    with replicas(models_dir, [(0,)], *ONE_THREAD, *flags) as started:
-        address = started[0].address
-        bodies = [poisson_calls.body(model, size) for size in SIZES]
-        calls = poisson_calls.one_by_one([address], bodies, seconds=seconds)
-        cpu = cpu_seconds(started)
-        single = poisson_calls.one_by_one([address], bodies[:1], seconds=seconds / 3)
-        server = (cpu_seconds(started) - cpu - sum(single.compute)) / single.count
-        loop = event_loop_seconds(started[0])
-        many = poisson_calls.one_by_one([address] * 32, bodies[:1], seconds=seconds / 3)
-        busy = (event_loop_seconds(started[0]) - loop) / many.count
-    runs: dict[int, list[float]] = {size: [] for size in SIZES}
-    for kind, run in zip(calls.kinds, calls.compute, strict=True):
-        runs[SIZES[kind]].append(run)
-    times = measured(runs)
-    fixed, each = times.line()
-    return {
-        "model": model,
-        "flags": list(flags),
-        "runs": calls.count,
-        "median_ms": {str(size): 1e3 * statistics.median(runs[size]) for size in SIZES},
-        "mean_ms": {str(size): 1e3 * statistics.mean(runs[size]) for size in SIZES},
-        "fixed_ms": 1e3 * fixed,
-        "row_ms": 1e3 * each,
-        "server_ms": 1e3 * server,
-        "busy_server_ms": 1e3 * busy,
-        "images_per_second_of_32_callers": many.count / many.seconds,
-        "ratios": _spread(times),
-    }
+    row: Row = {"model": model, "flags": list(flags), "run_ms": {}, "wall_median_ms": {}, "n": {}}
+    with replicas(models_dir, [(0,)], *ONE_THREAD, *flags) as (replica,):
+        address = replica.address
+        for size in SIZES:
+            body = poisson_calls.body(model, size)
+            poisson_calls.one_by_one([address], [body], seconds=0.1)
+            before = cpu_seconds([replica]) - event_loop_seconds(replica)
+            loop = event_loop_seconds(replica)
+            calls = poisson_calls.one_by_one([address], [body], seconds=seconds)
+            # Each measurement has one call more, which connects.
+            count = calls.count + 1
+            if size == 1:
+                row["server_ms"] = 1e3 * (event_loop_seconds(replica) - loop) / count
+            run = cpu_seconds([replica]) - event_loop_seconds(replica) - before
+            row["run_ms"][str(size)] = 1e3 * run / count
+            row["wall_median_ms"][str(size)] = 1e3 * statistics.median(calls.compute)
+            row["n"][str(size)] = count
+        loop = event_loop_seconds(replica)
+        body = poisson_calls.body(model, 1)
+        many = poisson_calls.one_by_one([address] * 32, [body], seconds=2 * seconds)
+        busy = event_loop_seconds(replica) - loop
+        row["busy_server_ms"] = 1e3 * busy / (many.count + 32)
+    return row
 
 
 def event_loop_seconds(replica: Replica) -> float:
@@ -82,19 +83,11 @@ def delays(models_dir: Path, folder: Path, *, seconds: float) -> Row:
             [address], [poisson_calls.body("simcnn", 1)], seconds=seconds
         )
         server = (cpu_seconds(started) - cpu - sum(calls.compute)) / calls.count
-    outside = sorted(
+    outside = [
         1e3 * (latency - compute - server)
         for latency, compute in zip(calls.latencies, calls.compute, strict=True)
-    )
-    quantiles = [max(0.0, outside[len(outside) * at // 100]) for at in range(1, 100, 2)]
-    return {"calls": calls.count, "quantiles_ms": [round(value, 4) for value in quantiles]}
-
-
-def _spread(times: ServiceTimes) -> list[float]:
-    """Return 100 quantiles of the durations divided by their means, scaled to a mean of 1."""
-    quantiles = [sorted(times.ratios)[len(times.ratios) * at // 200] for at in range(1, 200, 2)]
-    mean = statistics.mean(quantiles)
-    return [round(value / mean, 4) for value in quantiles]
+    ]
+    return {"calls": calls.count, "median_ms": max(0.0, statistics.median(outside))}
 
 
 def calls_of_replicas(models_dir: Path, folder: Path, count: int, *, balanced: bool) -> Row:
@@ -126,26 +119,6 @@ def calls_of_replicas(models_dir: Path, folder: Path, count: int, *, balanced: b
         "p50_ms": 1e3 * statistics.median(calls.latencies),
         "balancer_mib": memory / 2**20,
     }
-
-
-def throughput(models_dir: Path, folder: Path, cores: Sequence[Sequence[int]]) -> Row:
-    """Measure the images a second of replicas on cores with 32 callers, with and without Envoy."""
-    threads = max(map(len, cores))
-    flags = ("--precision=w8", f"--instances={threads}", "--intra_op_threads=1")
-    row: Row = {"cores": [list(group) for group in cores]}
-    bodies = [poisson_calls.body("resnet50", 1)]
-    with (
-        replicas(models_dir, cores, *flags) as started,
-        envoy([one.ports for one in started], folder, retries=True) as address,
-    ):
-        for name, addresses in (
-            ("direct", [one.address for one in started]),
-            ("envoy", [address]),
-        ):
-            callers = [addresses[number % len(addresses)] for number in range(32)]
-            calls = poisson_calls.one_by_one(callers, bodies, seconds=_LOAD_SECONDS)
-            row[f"{name}_images_per_second"] = calls.count / calls.seconds
-    return row
 
 
 def idle(started: Sequence[Replica]) -> Row:

@@ -39,25 +39,23 @@ def _service(found: Found) -> str:
     rows = []
     for kind, name in NAMES.items():
         row = found["measured"][f"service {kind}"]
-        sizes = [_number(row["median_ms"][size]) for size in ("1", "8", "64")]
+        sizes = [_number(row["run_ms"][size]) for size in ("1", "8", "64")]
+        fixed, each = figures.service(row).line()
+        server = [_number(row[key]) for key in ("server_ms", "busy_server_ms")]
         rows.append(
             [
                 name,
                 *sizes,
-                f"{_number(row['fixed_ms'])} + {_number(row['row_ms'])} x rows",
-                _number(row["server_ms"]),
-                _number(row["busy_server_ms"]),
+                *server,
+                f"{_number(1e3 * fixed)} + {_number(1e3 * each)} x rows",
                 _number(found["simulated"]["capacity"][kind]),
-                str(row["runs"]),
+                f"{row['n']['1']:,}, {row['n']['64']:,}",
             ]
         )
-    return _table(
-        ["model", "run of 1 row, ms", "of 8", "of 64", "fit, ms",
-         "server's work for a call, alone, ms", "of 32 at a time, ms",
-         "capacity of a core, images/s",
-         "n of a round"],
-        rows,
-    )  # fmt: skip
+    head = ["model", "run of 1 row, ms", "of 8", "of 64", "server's work for a call, 1 caller, ms",
+            "32 callers, ms", "executor held (fit), ms", "capacity of a core, images/s",
+            "n of a round, 1 row and 64"]  # fmt: skip
+    return _table(head, rows)
 
 
 def _calls(found: Found) -> str:
@@ -71,19 +69,6 @@ def _calls(found: Found) -> str:
     head = ["replicas", "Envoy", "CPU of the replicas, µs", "of Envoy, µs", "of the caller, µs",
             "p50, ms", "n of a round"]  # fmt: skip
     return _table(head, rows)
-
-
-def _throughput(found: Found) -> str:
-    rows = [
-        [
-            name.removeprefix("throughput "),
-            _number(row["direct_images_per_second"]),
-            _number(row["envoy_images_per_second"]),
-        ]
-        for name, row in found["measured"].items()
-        if name.startswith("throughput")
-    ]
-    return _table(["replicas", "images/s without Envoy", "with Envoy"], rows)
 
 
 def _idle(found: Found) -> str:
@@ -182,7 +167,6 @@ def _around(found: Found) -> str:
 TABLES: dict[str, Callable[[Found], str]] = {
     "service": _service,
     "calls": _calls,
-    "throughput": _throughput,
     "idle": _idle,
     "agreement": _agreement,
     "curves": _curves,

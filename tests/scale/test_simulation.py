@@ -124,7 +124,7 @@ def test_one_hundred_replicas_are_as_fast_as_three_hundred():
             seconds=1_000 / count,
             warm_up=0.5,
             delays=(0.001,),
-        )  # fmt: skip
+        )
         for count in (100, 300)
     )
 
