@@ -7,7 +7,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +18,13 @@ import numpy as np
 from scale import growth
 from scale.simulation.fleet import POLICIES, Fleet, simulate
 from scale.simulation.service_times import ServiceTimes
-from scale.simulation.sizing import Costs, Point, curve
+from scale.simulation.sizing import UTILISATIONS, Costs, Point, curve
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docs" / "results" / "scaling.json"
 MODELS = ROOT / "models"
 ROUNDS = 3
-REQUESTS = 60_000
+REQUESTS = 30_000
 SERVICE_SECONDS = 0.8
 
 
@@ -145,27 +146,35 @@ KINDS = ("simcnn", "resnet50", "resnet50 --precision=w8")
 
 
 def simulated(found: dict[str, Any]) -> dict[str, Any]:
-    """Simulate the fleets of the page with measured numbers."""
+    """Simulate the fleets of the page with measured numbers, on all cores."""
+    fleets: dict[str, tuple[Fleet, float, Sequence[float]]] = {}
     results: dict[str, Any] = {"capacity": {}}
     for kind in KINDS:
         fleet, capacity = fleet_of(found, kind, 100)
-        results["capacity"][kind] = capacity
+        results["capacity"][kind] = round(capacity, 1)
         for policy in POLICIES[:2]:
-            points = curve(replace(fleet, policy=policy), capacity, requests=REQUESTS)
-            results[f"{kind}, {policy}"] = list(map(_rounded, points))
+            several = replace(fleet, policy=policy)
+            fleets[f"{kind}, {policy}"] = several, capacity, UTILISATIONS
     fleet, capacity = fleet_of(found, "resnet50", 100)
     for count in (1, 2, 4, 10, 30, 100, 300):
-        (point,) = curve(
-            replace(fleet, replicas=count), capacity, utilisations=(0.7,), requests=REQUESTS
-        )
-        results[f"{count} replicas at 70 %"] = _rounded(point)
+        fleets[f"{count} replicas at 70 %"] = replace(fleet, replicas=count), capacity, (0.7,)
     for policy in POLICIES[:2]:
         for count in (1, 4, 16, 64, 256):
             several = replace(fleet, balancers=count, policy=policy)
-            (point,) = curve(several, capacity, utilisations=(0.7,), requests=REQUESTS)
-            results[f"{count} balancers, {policy} at 70 %"] = _rounded(point)
-    results["10 million"] = ten_million(found)
+            fleets[f"{count} balancers, {policy} at 70 %"] = several, capacity, (0.7,)
+    with ProcessPoolExecutor() as pool:
+        largest = pool.submit(ten_million, found)
+        curves = {name: pool.submit(_points, *job) for name, job in fleets.items()}
+        for name, points in curves.items():
+            results[name] = points.result()
+        results["10 million"] = largest.result()
     return results
+
+
+def _points(fleet: Fleet, capacity: float, utilisations: Sequence[float]) -> Any:
+    """Return the points of a curve, or the point of the only load."""
+    points = curve(fleet, capacity, utilisations=utilisations, requests=REQUESTS)
+    return list(map(_rounded, points)) if len(points) > 1 else _rounded(points[0])
 
 
 def ten_million(found: dict[str, Any], rate: float = 10e6) -> dict[str, Any]:
@@ -182,12 +191,12 @@ def ten_million(found: dict[str, Any], rate: float = 10e6) -> dict[str, Any]:
     return {
         "replicas": fleet.replicas,
         "requests_per_second": rate,
-        "utilisation": utilisation,
+        "utilisation": round(utilisation, 4),
         "requests": outcome.arrived,
-        "p50_ms": outcome.percentile(50) * 1e3,
-        "p99_ms": outcome.percentile(99) * 1e3,
+        "p50_ms": round(outcome.percentile(50) * 1e3, 4),
+        "p99_ms": round(outcome.percentile(99) * 1e3, 4),
         "with 100 replicas": _rounded(beside),
-        "seconds_to_simulate": seconds,
+        "seconds_to_simulate": round(seconds, 1),
     }
 
 
