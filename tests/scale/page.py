@@ -81,7 +81,7 @@ def _idle(found: Found) -> str:
                 for key in ("balancer_mib", "balancer_core_percent")
             ]
             servers = (row["server_mib"], row["server_core_percent"])
-            rows.append([f"{count} {kind}", *map(_number, servers), *envoy])
+            rows.append([f"{kind}: {count}", *map(_number, servers), *envoy])
     head = ["idle", "servers, MiB", "servers, % of a core", "Envoy, MiB", "Envoy, % of a core"]
     return _table(head, rows)
 
@@ -118,7 +118,8 @@ def _sizes(found: Found) -> str:
     rows = []
     for name, point in found["simulated"].items():
         if name.endswith(" at 70 %"):
-            rows.append([name.removesuffix(" at 70 %"), _number(point["p50_ms"]),
+            count, _, kind = name.removesuffix(" at 70 %").partition(" ")
+            rows.append([f"{kind}: {count}", _number(point["p50_ms"]),
                          _number(point["p99_ms"]), _number(point["mean_batch_size"])])  # fmt: skip
     return _table(["at 70 % of capacity", "p50, ms", "p99, ms", "mean batch"], rows)
 
