@@ -1,8 +1,9 @@
-"""The same model inside Ray Serve, with ONNX Runtime in the replica: for comparison, and for graphs of deployments.
+"""The model inside Ray Serve, with ONNX Runtime in the replica, for a comparison of the cost.
 
     serve run in_process:app replicas=2 model=/srv/models/simcnn/1/model.int8.onnx
 
-A request is `POST /` with the bytes of uint8 images of 32 x 32 x 3; the answer has the classes as int64.
+A request is `POST /` with the bytes of uint8 images of 32 x 32 x 3; the answer has the classes as
+int64.
 """
 
 import numpy as np

@@ -1,10 +1,10 @@
-"""Measure the CPU time that a request costs, by process: with Envoy and the server, or inside Ray Serve.
+"""Measure the CPU time that a request costs, by process: with Envoy and the server, or in Ray Serve.
 
     python deploy/ray/measure.py grpc 127.0.0.1:8500
     python deploy/ray/measure.py http 127.0.0.1:8000
 
-Both send one test image a request, at a steady rate on eight connections, to this machine. The CPU time that the processes
-use while nothing is sent is subtracted.
+Both send one test image a request, at a steady rate on eight connections, to this machine. The CPU
+time that the processes use while nothing is sent is subtracted.
 """
 
 import argparse
@@ -23,6 +23,8 @@ import numpy as np
 
 from serving.client import PREDICT_PATH, predict_request, response_arrays
 from serving.protos.tensorflow_serving_pb2 import PredictResponse
+
+Sender = Callable[[], Awaitable[int]]
 
 CONNECTIONS = 8
 IDLE_SECONDS = 10.0
@@ -55,7 +57,7 @@ def cpu_seconds() -> Counter[str]:
     return found
 
 
-async def grpc_sender(stack: AsyncExitStack, target: str, image: np.ndarray) -> Callable[[], Awaitable[int]]:
+async def grpc_sender(stack: AsyncExitStack, target: str, image: np.ndarray) -> Sender:
     """Return a function that calls the server, and returns the class."""
     channel = await stack.enter_async_context(
         grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)])
@@ -70,7 +72,7 @@ async def grpc_sender(stack: AsyncExitStack, target: str, image: np.ndarray) -> 
     return send
 
 
-async def http_sender(stack: AsyncExitStack, target: str, image: np.ndarray) -> Callable[[], Awaitable[int]]:
+async def http_sender(stack: AsyncExitStack, target: str, image: np.ndarray) -> Sender:
     """Return a function that calls the application of in_process.py, and returns the class."""
     session = await stack.enter_async_context(aiohttp.ClientSession())
     body = image.tobytes()
@@ -102,11 +104,11 @@ async def measure(api: str, target: str, rate: float, seconds: float) -> None:
         answers.update(await asyncio.gather(*tasks))
         took = time.monotonic() - began
         used = cpu_seconds() - before
-    print(f"{len(tasks)} requests in {took:.1f} s, classes {dict(answers)}")  # noqa: T201 - a program
+    print(f"{len(tasks)} requests in {took:.1f} s, classes {dict(answers)}")
     for name in GROUPS:
         share = used[name] - idle[name] * took / IDLE_SECONDS
         if name in used:
-            print(f"  {name}: {share / len(tasks) * 1e6:,.0f} us a request")  # noqa: T201
+            print(f"  {name}: {share / len(tasks) * 1e6:,.0f} us a request")
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
-"""Replicas of the server as a deployment of Ray Serve; requests go to them directly, not through Ray.
+"""Replicas of the server as a deployment of Ray Serve; requests do not pass through Ray.
 
-Ray Serve places the replicas on its nodes, keeps as many as are wanted, replaces those that fail, and rolls updates out. Each
-replica runs the server as a child process, and enters its address in a file that Envoy watches.
+Ray Serve places the replicas on its nodes, keeps as many as are wanted, and replaces those that
+fail. Each replica runs the server as a child process, and enters its address in a file that Envoy
+watches.
 
-    serve run serve_app:app replicas=2 models_dir=/srv/models cores=2 envoy_dir=/tmp/onnx-serving
+    serve run serve_app:app replicas=2 models_dir=/srv/models cores=2
     envoy -c /tmp/onnx-serving/envoy.json
 """
 
@@ -101,13 +102,19 @@ def envoy_configuration(configuration: dict[str, Any], endpoints: Path) -> dict[
 class Replica:
     """A server in a child process, which lives as long as the replica."""
 
-    def __init__(self, models_dir: str, cores: int, endpoints: Any) -> None:  # noqa: ANN401 - Ray's
+    def __init__(
+        self,
+        models_dir: str,
+        cores: int,
+        host: str,
+        endpoints: Any,  # noqa: ANN401 - Ray's
+    ) -> None:
         """Start the server, and return once its models are loaded.
 
         Raises:
             RuntimeError: the server ended, or has not loaded its models in ten minutes.
         """
-        host = ray.util.get_node_ip_address()
+        host = host or ray.util.get_node_ip_address()
         port, health = free_ports(host, 2)
         self._endpoints, self._address = endpoints, (host, port, health)
         flags = [
@@ -171,8 +178,9 @@ def app(arguments: dict[str, str]) -> serve.Application:
     """Build the application for `serve run` and `serve build`.
 
     Args:
-        arguments: `models_dir`, `replicas` (1), `cores` of a replica (1), and `envoy_dir`, the folder for Envoy's files
-            (/tmp/onnx-serving) on this node.
+        arguments: `models_dir`; `replicas` (1) and `cores` of each (1); `envoy_dir`, the folder of
+            this node for Envoy's files (/tmp/onnx-serving); and `host`, the address that the
+            servers listen on (their node's; 127.0.0.1 if there is only this node).
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     endpoints = Endpoints.options(
@@ -186,4 +194,5 @@ def app(arguments: dict[str, str]) -> serve.Application:
         num_replicas=int(arguments.get("replicas", "1")),
         ray_actor_options={"num_cpus": cores},
     )
-    return deployment.bind(arguments["models_dir"], cores, endpoints)
+    host = arguments.get("host", "")
+    return deployment.bind(arguments["models_dir"], cores, host, endpoints)

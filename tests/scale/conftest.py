@@ -7,7 +7,7 @@ import containers
 import pytest
 from scale.balancers import ENVOY, MISSING_ENVOY
 
-SERVER_IMAGE = "onnx-serving:test"
+SERVER_IMAGE = "onnx-serving:test-scale"
 ENVOY_IMAGE = "onnx-serving:test-envoy"
 
 
@@ -29,9 +29,10 @@ def envoy_image(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> st
     """An image with Envoy, whose own image cannot be pulled on every machine."""
     if not ENVOY.exists():
         pytest.skip(MISSING_ENVOY)
+    # The command is a script of Python, which the image lacks; the package has the binary.
+    (binary,) = ENVOY.parents[1].glob("lib/python*/site-packages/envoy/_bin/envoy")
     folder: Path = tmp_path_factory.mktemp("envoy")
-    shutil.copyfile(ENVOY, folder / "envoy")
-    shutil.copyfile(ENVOY.resolve(), folder / "envoy")
+    shutil.copyfile(binary, folder / "envoy")
     (folder / "Dockerfile").write_text(
         f"FROM {base_image}\nCOPY envoy /usr/local/bin/envoy\nRUN chmod 755 /usr/local/bin/envoy\n"
     )
