@@ -26,6 +26,7 @@ class Classifier:
         self._name = self._session.get_inputs()[0].name
 
     async def __call__(self, request: Request) -> Response:
+        """Return the classes of the images."""
         images = np.frombuffer(await request.body(), np.uint8).reshape(-1, *IMAGE_SHAPE)
         answers = self._session.run(["classes"], {self._name: images})
         return Response(answers[0].astype(np.int64).tobytes())

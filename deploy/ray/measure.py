@@ -1,4 +1,4 @@
-"""Measure the CPU time that a request costs, by process: with Envoy and the server, or in Ray Serve.
+"""Measure the CPU time of a request, by process: with Envoy and the server, or in Ray Serve.
 
     python deploy/ray/measure.py grpc 127.0.0.1:8500
     python deploy/ray/measure.py http 127.0.0.1:8000
@@ -114,7 +114,9 @@ async def measure(api: str, target: str, rate: float, seconds: float) -> None:
 def main() -> None:
     """Read the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("api", choices=["grpc", "http"], help="the server's API, or in_process.py's")
+    parser.add_argument(
+        "api", choices=["grpc", "http"], help="the server's API, or in_process.py's"
+    )
     parser.add_argument("target", help="host:port on this machine")
     parser.add_argument("--rate", type=float, default=100, help="requests a second")
     parser.add_argument("--seconds", type=float, default=30)

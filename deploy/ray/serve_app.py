@@ -26,7 +26,7 @@ from ray import serve
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 ENVOY_FILE = Path(__file__).parents[1] / "envoy" / "envoy.yaml"
-# Another Python, or another command, may have the server: SERVING_COMMAND="/opt/onnx-serving/bin/python -m serving".
+# Another Python may have the server: SERVING_COMMAND="/opt/onnx-serving/bin/python -m serving".
 COMMAND = os.environ.get("SERVING_COMMAND", f"{sys.executable} -m serving")
 LAME_DUCK_SECONDS = 2
 DRAIN_SECONDS = 25
@@ -122,7 +122,7 @@ class Replica:
             *(f"--models_dir={models_dir}", f"--instances={cores}", "--intra_op_threads=1"),
             *(f"--lame_duck_seconds={LAME_DUCK_SECONDS}", f"--drain_seconds={DRAIN_SECONDS}"),
         ]
-        self._server = subprocess.Popen([*shlex.split(COMMAND), *flags])  # noqa: S603 - the server
+        self._server = subprocess.Popen([*shlex.split(COMMAND), *flags])
         give_up_at = time.monotonic() + START_SECONDS
         while not ready(host, health):
             self.check_health()
@@ -168,7 +168,9 @@ def ready(host: str, health_port: int) -> bool:
     """Return whether a server has loaded its models."""
     try:
         with socket.create_connection((host, health_port), timeout=2) as connection:
-            connection.sendall(b"GET /readyz HTTP/1.1\r\nhost: replica\r\nconnection: close\r\n\r\n")
+            connection.sendall(
+                b"GET /readyz HTTP/1.1\r\nhost: replica\r\nconnection: close\r\n\r\n"
+            )
             return connection.recv(64).startswith(b"HTTP/1.1 200")
     except OSError:
         return False

@@ -126,4 +126,6 @@ def test_every_setting_is_explained_at_the_head():
         head, _, body = file.read_text().partition("\nservices:")
         variables = set(re.findall(r"\$\{(\w+)", body))
 
-        assert {name for name in variables if not re.search(rf"^#.*\b{name}\b", head, re.M)} == set()
+        assert {
+            name for name in variables if not re.search(rf"^#.*\b{name}\b", head, re.MULTILINE)
+        } == set()

@@ -1,7 +1,6 @@
 """Images of the server and of Envoy for the tests that run replicas in containers."""
 
 import shutil
-from pathlib import Path
 
 import containers
 import pytest
@@ -31,7 +30,7 @@ def envoy_image(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> st
         pytest.skip(MISSING_ENVOY)
     # The command is a script of Python, which the image lacks; the package has the binary.
     (binary,) = ENVOY.parents[1].glob("lib/python*/site-packages/envoy/_bin/envoy")
-    folder: Path = tmp_path_factory.mktemp("envoy")
+    folder = tmp_path_factory.mktemp("envoy")
     shutil.copyfile(binary, folder / "envoy")
     (folder / "Dockerfile").write_text(
         f"FROM {base_image}\nCOPY envoy /usr/local/bin/envoy\nRUN chmod 755 /usr/local/bin/envoy\n"

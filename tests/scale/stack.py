@@ -51,7 +51,7 @@ class Stack:
             "SERVING_CPUS": "1",
             "SERVING_RESERVED_CPUS": "0.1",
             "SERVING_HEALTHCHECK_MODELS": "identity",
-            "SERVING_START_PERIOD": "10s",
+            "SERVING_START_PERIOD": "30s",
         }
 
     def deploy(self, image: str, models_dir: Path | None = None) -> None:

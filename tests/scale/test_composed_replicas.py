@@ -67,7 +67,9 @@ def project(server_image, envoy_image, tmp_path_factory) -> Iterator[Project]:
 
 def answered(replicas: list[str]) -> np.ndarray:
     """Return the number of calls that each replica has answered."""
-    return np.array([float(run("docker", "exec", one, "python", "-c", COUNT).stdout) for one in replicas])
+    return np.array(
+        [float(run("docker", "exec", one, "python", "-c", COUNT).stdout) for one in replicas]
+    )
 
 
 def test_calls_spread_over_the_replicas(project):
