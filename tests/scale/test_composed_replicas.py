@@ -13,7 +13,7 @@ from scale.steady_calls import calling
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(900)]
 
-RATE = 150
+RATE = 100
 REPLICAS = 4
 # Run in a replica: prints its number of answered calls.
 COUNT = (

@@ -12,7 +12,7 @@ from scale.steady_calls import Outcomes, calling
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(900)]
 
-RATE = 150
+RATE = 100
 REPLICAS = 2
 IMAGES = "onnx-serving:test-swarm"
 
