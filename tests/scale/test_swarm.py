@@ -97,7 +97,7 @@ def test_a_broken_model_is_rolled_back_and_loses_no_call(stack, model_image):
         stack.deploy(image)
         stack.wait_for_update("rollback_completed")
 
-    assert "unhealthy container" in stack.tasks()
+    assert f"{image} " in stack.tasks()
     assert outcomes.lost == {}
     assert outcomes.wrong == 0
     assert 7 not in outcomes.versions
