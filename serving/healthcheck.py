@@ -24,6 +24,7 @@ _VARIABLES = {
     "cert": "SERVING_HEALTHCHECK_CERT",
     "key": "SERVING_HEALTHCHECK_KEY",
 }
+_MODELS_VARIABLE = "SERVING_HEALTHCHECK_MODELS"
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,17 @@ class Probe:
     credentials: grpc.ChannelCredentials | None = None
     server_name: str | None = None
 
-    def is_serving(self) -> bool:
-        """Ask the server.
+    def not_serving(self, models: Sequence[str] = ()) -> str | None:
+        """Ask the server, and then for each model whether it has a loaded version.
+
+        Args:
+            models: Names of models.
+
+        Returns:
+            What is not SERVING: an empty text for the server, or the model's name; None if all is.
 
         Raises:
-            PredictError: it cannot be reached.
+            PredictError: the server cannot be reached, or does not know a model.
         """
         # Ignore http_proxy: the probe connects to this machine.
         options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0)]
@@ -53,20 +60,21 @@ class Probe:
         with PredictClient(
             self.target, timeout=TIMEOUT_SECONDS, credentials=self.credentials, options=options
         ) as client:
-            return client.is_serving()
+            return next((name for name in ("", *models) if not client.is_serving(name)), None)
 
 
 def main() -> None:
     """Probe a server and end the process with the result."""
     try:
-        probe = _probe(_parse(sys.argv[1:], os.environ), os.environ)
-        serving = probe.is_serving()
+        arguments = _parse(sys.argv[1:], os.environ)
+        probe = _probe(arguments, os.environ)
+        failed = probe.not_serving([name for name in arguments.models.split(",") if name])
     except (OSError, ValueError, ConfigError) as error:
         sys.exit(f"error: {error}")
     except PredictError as error:
         sys.exit(f"{probe.target}: {error}")
-    if not serving:
-        sys.exit(f"{probe.target}: NOT_SERVING")
+    if failed is not None:
+        sys.exit(f"{probe.target}: {failed}{': ' if failed else ''}NOT_SERVING")
     sys.stdout.write(f"{probe.target}: SERVING\n")
 
 
@@ -91,6 +99,13 @@ def _parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse
             help=f"{text} (default: ${variable})",
             default=environment.get(variable) or None,
         )
+    parser.add_argument(
+        "--models",
+        metavar="NAME,NAME",
+        help="the check also fails if one of these models has no loaded version, for updates that "
+        f"a broken model must stop (default: ${_MODELS_VARIABLE})",
+        default=environment.get(_MODELS_VARIABLE) or "",
+    )
     return parser.parse_args(arguments)
 
 

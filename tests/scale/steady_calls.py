@@ -29,11 +29,13 @@ class Outcomes:
         answered: Calls with the right answer.
         wrong: Calls with another answer.
         lost: Numbers of the calls that failed, by status.
+        versions: Numbers of the right answers, by the model's version.
     """
 
     answered: int = 0
     wrong: int = 0
     lost: Counter[str] = field(default_factory=Counter)
+    versions: Counter[int] = field(default_factory=Counter)
 
     @property
     def calls(self) -> int:
@@ -85,7 +87,9 @@ async def _call(method: grpc.aio.UnaryUnaryMultiCallable, number: int, outcomes:
     except grpc.aio.AioRpcError as error:
         outcomes.lost[f"{error.code().name}: {error.details()}"] += 1
         return
-    if (response_arrays(PredictResponse.FromString(body))["y"] == asked).all():
+    answer = PredictResponse.FromString(body)
+    if (response_arrays(answer)["y"] == asked).all():
         outcomes.answered += 1
+        outcomes.versions[answer.model_spec.version.value] += 1
     else:
         outcomes.wrong += 1

@@ -10,6 +10,7 @@ import certificates
 import pytest
 from google.protobuf import text_format
 from running import servers
+from sample_models import tiny_models
 
 from serving.protos.tfs_config_pb2 import SSLConfig
 
@@ -152,3 +153,25 @@ def test_a_tls_file_that_cannot_be_used_is_one_line(files):
     assert code == 1
     assert output.startswith(f"error: {files['tls']}:1")
     assert output.count("\n") == 1
+
+
+def test_a_model_without_a_loaded_version_fails_the_check(tmp_path):
+    """The check names the model that is broken or missing; without names it passes."""
+    tiny_models.identity(tmp_path)
+    broken = tmp_path / "broken" / "1" / "model.onnx"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"nonsense")
+    environment = {"SERVING_PORT": "0", "SERVING_HEALTH_PORT": "0"}
+    with serving(tmp_path, environment) as server:
+        health = server.wait_for(r"health on 127\.0\.0\.1:(\d+)")[1]
+        server.wait_for("ready: ")
+        environment |= {"SERVING_HEALTH_PORT": health}
+        whole = check(environment)
+        good = check(environment | {"SERVING_HEALTHCHECK_MODELS": "identity"})
+        bad = check(environment | {"SERVING_HEALTHCHECK_MODELS": "identity,broken"})
+        missing = check(environment, "--models=missing")
+
+    assert whole == good == (0, f"localhost:{health}: SERVING\n")
+    assert bad == (1, f"localhost:{health}: broken: NOT_SERVING\n")
+    assert missing[0] == 1
+    assert "'missing'" in missing[1]
