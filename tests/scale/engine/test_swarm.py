@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from running import containers
 from sample_models import tiny_models
-from scale.stack import FOLDER, STACK, Stack, swarm
+from scale.engine.stack import FOLDER, STACK, Stack, swarm
 from scale.steady_calls import Outcomes, calling
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(900)]
