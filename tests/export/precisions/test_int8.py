@@ -71,7 +71,8 @@ def test_answers_stay_close(model, quantized):
 def test_bytes_do_not_depend_on_the_process(quantized, tmp_path):
     """Another process with another hash seed makes the same file."""
     script = (
-        "import tiny_classifiers, sys\n"
+        "import sys\n"
+        "from sample_models import tiny_classifiers\n"
         "from export.precisions import int8\n"
         "images = tiny_classifiers.images(60, seed=1)\n"
         "made = int8.quantize(tiny_classifiers.classifier(), {'images': images})\n"
