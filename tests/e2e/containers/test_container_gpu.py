@@ -31,13 +31,6 @@ int cuTensorMapEncodeTiled() { return 100; }
 
 
 @pytest.fixture(scope="module")
-def base_image() -> str:
-    """The base image."""
-    containers.require_engine()
-    return containers.base_image()
-
-
-@pytest.fixture(scope="module")
 def image(base_image) -> Iterator[str]:
     """The image under test; it is removed afterwards, because it takes 2.6 GB."""
     yield containers.build("serving-gpu", IMAGE, base_image)

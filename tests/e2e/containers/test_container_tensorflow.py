@@ -20,13 +20,6 @@ IMAGE = "onnx-serving:tensorflow-test"
 
 
 @pytest.fixture(scope="module")
-def base_image() -> str:
-    """The base image."""
-    containers.require_engine()
-    return containers.base_image()
-
-
-@pytest.fixture(scope="module")
 def image(base_image) -> str:
     """The image under test; TensorFlow's libraries are half a gigabyte to download."""
     return containers.build("serving-cpu-tensorflow", IMAGE, base_image)

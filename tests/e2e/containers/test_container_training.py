@@ -27,18 +27,6 @@ OWNER = 12345
 
 
 @pytest.fixture(scope="module")
-def compose() -> tuple[str, ...]:
-    """The Compose command of this machine."""
-    return containers.compose_command()
-
-
-@pytest.fixture(scope="module")
-def base_image(compose) -> str:
-    """The base image of the built images."""
-    return containers.base_image()
-
-
-@pytest.fixture(scope="module")
 def image(base_image) -> Iterator[str]:
     """The image under test; it is removed afterwards, because it takes 6 GB."""
     yield containers.build("training", IMAGE, base_image)

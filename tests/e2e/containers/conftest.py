@@ -14,8 +14,9 @@ def compose() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def base_image(compose) -> str:
+def base_image() -> str:
     """The base image of the built images."""
+    containers.require_engine()
     return containers.base_image()
 
 
