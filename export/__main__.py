@@ -1,7 +1,7 @@
 """Publish a model: `python -m export RUN_DIR`, `... saved-model SOURCE`, or `... onnx FILE`.
 
 `... export add-precision VERSION_FOLDER` makes other precisions of a published version.
-`... export judge|benchmark|robustness|tables` measure and describe published versions.
+`... export judge|benchmark|robustness|near-ties|tables` measure and describe published versions.
 """
 
 import argparse
@@ -29,6 +29,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "judge": measure.judge,
     "benchmark": measure.benchmark,
     "robustness": measure.robustness,
+    "near-ties": measure.near_ties,
     "tables": tables.run,
 }
 

@@ -389,6 +389,13 @@ _COMMANDS = {
         "95, 4:2:0), and record it in the version's metrics.json and model card.",
         add_flags=_add_images_flags,
     ),
+    "near-ties": _Command(
+        summary="record the near ties in a version's answers to the test images",
+        description="Ask each variant of a version about the test images, and add to its recorded "
+        "answers the classes that nearly won, which another processor may answer. Every "
+        "publication records them; the command is for versions published before.",
+        add_flags=_add_images_flags,
+    ),
     "tables": _Command(
         summary="write or check model cards and the tables in README.md and docs",
         description="Write the model cards and the tables in README.md and docs/training.md from "

@@ -37,9 +37,7 @@ class Requests(Struct, frozen=True, kw_only=True):
     unfinished: Annotated[
         int, means("Requests neither answered nor failed when the run was interrupted.")
     ]
-    wrong: Annotated[
-        int, means("Answered requests with at least one image counted in `mismatches`.")
-    ]
+    wrong: Annotated[int, means("Answered requests with an image counted in `mismatches`.")]
     warmup: Annotated[int, means("Untimed requests sent before the run.")]
     warmup_failed: Annotated[int, means("Untimed requests that failed.")]
 
@@ -286,9 +284,10 @@ class Mismatches(Struct, frozen=True, kw_only=True):
     """The comparison of the answers with the recorded ones; each difference is an error."""
 
     compared: Annotated[int, means("Images compared, repeats included.")]
-    differing: Annotated[int, means("Images whose answer differs.")]
-    requests: Annotated[int, means("Requests that hold at least one such image.")]
+    differing: Annotated[int, means("Images whose answer differs, near ties left out.")]
+    requests: Annotated[int, means("Requests with at least one such image.")]
     examples: Annotated[list[Mismatch], means("The first differing images.")]
+    near_ties: Annotated[int, means("Images answered with another class of a near tie.")] = 0
 
 
 class Quantiles(Struct, frozen=True, kw_only=True):

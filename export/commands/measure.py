@@ -2,11 +2,13 @@
 
 import argparse
 import json
+from typing import Any
 
 from export.commands.publish import start_tensorflow
 from export.errors import ExportError
 from export.papers import held_out_table, papers, robustness_table, speed_table
-from training.data.cifar10 import DataError, load_split, resolve_data_dir
+from serving.repository.model_folder import ModelFolder
+from training.data.cifar10 import DataError, Split, load_split, resolve_data_dir
 
 
 def prove_rows(parsed: argparse.Namespace) -> int:
@@ -80,17 +82,55 @@ def benchmark(parsed: argparse.Namespace) -> int:
 
 def robustness(parsed: argparse.Namespace) -> int:
     """Measure a version's accuracy on recompressed test images; print and record the result."""
-    from export.measure.robustness import SECTION, measure, refuse_others
+    from export.measure.robustness import SECTION, measure
 
-    folder, metrics = papers.read(parsed.version)
-    if not papers.was_trained_here(metrics):
-        raise refuse_others(folder)
-    try:
-        split = load_split(resolve_data_dir(parsed.data_dir), "test")
-    except DataError as error:
-        raise ExportError(str(error)) from error
+    folder, metrics, split = _version_and_test_images(parsed, "robustness recompresses")
     section = measure(folder, metrics, split)
     if not parsed.print_only:
         papers.add_section(parsed.version, SECTION, section)
     print(robustness_table.render(section))
     return 0
+
+
+def near_ties(parsed: argparse.Namespace) -> int:
+    """Find the near ties in a version's answers to the test images; print and record them."""
+    from export.measure.near_ties import ENTRY, find
+
+    folder, metrics, split = _version_and_test_images(parsed, "near-ties asks about")
+    found = find(folder, metrics, split)
+    if not parsed.print_only:
+        papers.add_to_variants(
+            parsed.version, {name: {ENTRY: ties} for name, ties in found.items()}
+        )
+    for name, ties in found.items():
+        count = len(ties["others"].split())
+        share = count / len(split)
+        print(f"{name}: {count:,} near ties of {len(split):,} images ({100 * share:.1f} %)")
+    return 0
+
+
+def _version_and_test_images(
+    parsed: argparse.Namespace, does: str
+) -> tuple[ModelFolder, dict[str, Any], Split]:
+    """Read a version that was trained here, and the test images.
+
+    Args:
+        parsed: The command line.
+        does: What the command does with the test images, after which they are named.
+
+    Raises:
+        ExportError: the version was not trained here, or there are no test images.
+    """
+    folder, metrics = papers.read(parsed.version)
+    if not papers.was_trained_here(metrics):
+        msg = (
+            f"{folder.path} was not trained here: {does} CIFAR-10's test images, which this model "
+            "does not know; to measure your own pictures, pass them to "
+            "python -m export saved-model as --test-data"
+        )
+        raise ExportError(msg)
+    try:
+        split = load_split(resolve_data_dir(parsed.data_dir), "test")
+    except DataError as error:
+        raise ExportError(str(error)) from error
+    return folder, metrics, split

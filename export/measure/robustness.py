@@ -28,19 +28,15 @@ import PIL
 from PIL import Image, features
 
 from export import progress
-from export.errors import ExportError
-from serving.engine.machine import available_cores
-from serving.engine.runtime import Runtime, RuntimeConfig
+from export.measure import recorded_variants
 from serving.repository.model_folder import ModelFolder
 from serving.tensors import image_decoder
-from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from training.data.cifar10 import Split
 from training.evaluation import paired, predictions, provenance
 from training.evaluation.accuracy import wilson_interval
 
 SECTION = "robustness"
 QUALITIES = (75, 95)
-_BATCH_SIZE = 500
 
 _log = logging.getLogger("export")
 
@@ -60,14 +56,7 @@ def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> di
         ExportError: metrics.json has no answers for any ONNX file in the folder, or it has answers
             to other images.
     """
-    variants = _variants(folder, metrics)
-    if split.sha256() != metrics["data"]["sha256"]:
-        msg = (
-            f"these are {len(split):,} test images with SHA-256 {split.sha256()}, but "
-            f"{folder.path} was judged by {metrics['data']['images']:,} with "
-            f"{metrics['data']['sha256']}; pass the folder of those images as --data-dir"
-        )
-        raise ExportError(msg)
+    variants = recorded_variants.open_all(folder, metrics, split)
     checks: dict[str, Any] = {}
     for quality in QUALITIES:
         began = time.perf_counter()
@@ -77,8 +66,10 @@ def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> di
                 "settings": settings(quality),
                 "sha256": recompressed.sha256(),
                 "variants": {
-                    precision: _result(_classes(runtime, folder, recompressed.images), entry, split)
-                    for precision, (runtime, entry) in variants.items()
+                    variant.precision: _result(
+                        variant.answers("classes", recompressed.images), variant.entry, split
+                    )
+                    for variant in variants
                 },
             }
         _log.info("JPEG of quality %d: %.1f s", quality, time.perf_counter() - began)
@@ -94,15 +85,6 @@ def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> di
         "git_commit": provenance.package_commit(__name__),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def refuse_others(folder: ModelFolder) -> ExportError:
-    """The error for a model that was not trained on CIFAR-10's classes."""
-    return ExportError(
-        f"{folder.path} was not trained here: robustness recompresses CIFAR-10's test images, "
-        "which this model does not know; to measure your own pictures as JPEG, save them so and "
-        "pass them to python -m export saved-model as --test-data"
-    )
 
 
 def settings(quality: int) -> dict[str, Any]:
@@ -134,39 +116,6 @@ def _round_trip(image: npt.NDArray[np.uint8], encoder: Mapping[str, Any]) -> npt
     Image.fromarray(image).save(buffer, **encoder)
     height, width, _ = image.shape
     return image_decoder.decode(buffer.getvalue(), height=height, width=width)
-
-
-def _variants(
-    folder: ModelFolder, metrics: Mapping[str, Any]
-) -> dict[str, tuple[Runtime, Mapping[str, Any]]]:
-    """The variants with a file in the folder and recorded answers, by precision."""
-    config = RuntimeConfig(device="cpu", intra_op_threads=available_cores())
-    found = {
-        precision: (Runtime(folder.path / entry["file"], config, precision), entry)
-        for precision, entry in metrics.get("variants", {}).items()
-        if "predictions" in entry and (folder.path / entry["file"]).is_file()
-    }
-    if not found:
-        msg = (
-            f"{folder.path} has no ONNX file whose answers to the test images are recorded; pass a "
-            "version that python -m export RUN_DIR has published"
-        )
-        raise ExportError(msg)
-    return found
-
-
-def _classes(
-    runtime: Runtime, folder: ModelFolder, images: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.int64]:
-    signature = folder.signatures[DEFAULT_SIGNATURE_NAME]
-    tensor = signature.inputs["images"].tensor
-    outputs = [signature.outputs["classes"].tensor]
-    return np.concatenate(
-        [
-            runtime.run(outputs, {tensor: images[start : start + _BATCH_SIZE]})[0]
-            for start in range(0, len(images), _BATCH_SIZE)
-        ]
-    )
 
 
 def _result(

@@ -140,6 +140,17 @@ def add_section(path: Path, name: str, section: Mapping[str, Any]) -> None:
     )
 
 
+def add_to_variants(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add to or replace in the entries of `variants`, by precision; write the model card again.
+
+    Raises:
+        ExportError: a file of the version was altered, or the folder cannot be written to.
+    """
+    variants = read_metrics(path)["variants"]
+    added = {name: {**variants[name], **entry} for name, entry in entries.items()}
+    add_section(path, "variants", {**variants, **added})
+
+
 def replace_signatures(folder: ModelFolder, signatures: Mapping[str, Signature]) -> None:
     """Replace the signatures in signature.json of a published version; write the card again.
 

@@ -8,7 +8,8 @@
                 SHA-256; n, correct, top1, top1_wilson_95, loss (mean cross-entropy in nats),
                 per_class_accuracy, confusion_matrix (row = label, column = answer) and
                 predictions: the answer to each test image, in order, as one digit (class index),
-                or a list of indices for more than ten classes (training.evaluation.predictions).
+                or a list of indices for more than ten classes (training.evaluation.predictions);
+                near_ties: the classes that another processor may answer, by test image.
                 Precisions other than fp32 also have agreement, drop_points and drop_interval_95
                 (see gates.precision); int8 also has calibration (see precisions.calibration) and
                 speed. If rows of the test data calibrated int8, calibration lists them, and n and
@@ -27,7 +28,7 @@
     export      versions, opset, time, commit
 
 Top-1 and predictions come from running the ONNX file of the same folder offline, with the server's
-settings. A server whose answers differ from them has a fault.
+settings. A server whose answers differ from them, other than in near ties, has a fault.
 """
 
 from collections.abc import Sequence
@@ -83,6 +84,7 @@ def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64])
         "correct": int((answers.classes == labels).sum()),
         **evaluation.as_dict(),
         "predictions": predictions.encode(answers.classes, answers.logits.shape[1]),
+        "near_ties": predictions.near_ties(answers.probabilities, answers.classes),
     }
 
 
@@ -143,7 +145,16 @@ def own_variant_section(
         section |= evaluation.as_dict()
         if count > _MOST_CONFUSED:
             del section["confusion_matrix"]
-    return {**section, "predictions": predictions.encode(classes, count)}
+    return {
+        **section,
+        "predictions": predictions.encode(classes, count),
+        "near_ties": predictions.near_ties(_softmax(_as_logits(scores)), classes),
+    }
+
+
+def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def _as_logits(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.generator.recording import Integers
 from loadtest.report_data_schema import RecordSource
 from loadtest.transports.api import Answer
@@ -24,7 +25,7 @@ class Agreement:
 
     Attributes:
         source: Where the recorded answers come from.
-        classes: int64, shape (rows,): recorded class of each row; -1 if it was not recorded.
+        classes: Recorded class of each row.
         outputs: Recorded outputs by name, shape (rows, ...).
         queries: Recorded outputs of whole queries, by the number of the query.
         tolerance: How far a float may be from the recorded one, as a share of the largest absolute
@@ -32,7 +33,7 @@ class Agreement:
     """
 
     source: RecordSource
-    classes: Integers | None = None
+    classes: RecordedClasses | None = None
     outputs: Outputs | None = None
     queries: Mapping[int, Outputs] | None = None
     tolerance: float
@@ -41,7 +42,7 @@ class Agreement:
     def rule(self) -> str:
         """When an answer equals the recorded one, in words."""
         if self.classes is not None:
-            return "the same class"
+            return self.classes.rule
         return (
             "the same values of all outputs: integers, booleans and texts equal, floats at most "
             f"{self.tolerance:g} times the largest of their row apart"
@@ -62,7 +63,7 @@ class Agreement:
             that differ, a text by place.
         """
         if self.classes is not None:
-            return np.asarray(answer.classes != self.classes[row_ids]), {}
+            return self.classes.differ(answer.classes, row_ids), {}
         if self.queries is not None:
             recorded = self.queries[query]
         else:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.rows.dataset import Dataset
 from training import schemas
 from training.evaluation import predictions
@@ -28,8 +26,8 @@ class Record:
         same_images: Whether the record is about the same images (by SHA-256).
         data_variant: Recorded layout of the data, such as "cifar-10-binary"; None if the record is
             about other images.
-        predictions: int64, shape (images,): recorded class of each image; None if the record is
-            about other images or has no predictions.
+        predictions: Recorded class of each image; None if the record is about other images or has
+            no predictions.
     """
 
     version: int
@@ -41,7 +39,7 @@ class Record:
     n: int
     same_images: bool
     data_variant: str | None
-    predictions: npt.NDArray[np.int64] | None
+    predictions: RecordedClasses | None
 
 
 def read(
@@ -75,7 +73,7 @@ def read(
         return _record(metrics["data"], variants[precision], version, precision, dataset)
     except schemas.SchemaError as error:
         return str(error)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         return f"no recorded accuracy in {path}: {type(error).__name__}: {error}"
 
 
@@ -86,7 +84,12 @@ def _record(
     digits = variant.get("predictions")
     recorded = None
     if same_images and digits is not None and len(digits) == len(dataset):
-        recorded = predictions.decode(digits)
+        ties = variant.get("near_ties")
+        recorded = RecordedClasses(
+            predictions.decode(digits),
+            None if ties is None else predictions.decode_near_ties(ties, len(dataset)),
+            None if ties is None else float(ties["margin"]),
+        )
     return Record(
         version=version,
         precision=precision,

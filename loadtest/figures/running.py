@@ -13,6 +13,7 @@ from msgspec import structs
 from loadtest.figures import sections
 from loadtest.figures.histogram import LatencyHistogram
 from loadtest.figures.percentiles import percentile_of_sorted
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.recording import Integers, Recorder, Recording
 from loadtest.report_sections_schema import Accuracy, ErrorKind, Latency, Throughput
@@ -42,7 +43,7 @@ class RunningFigures:
         *,
         images: int,
         sent_queries: int | None = None,
-        predictions: Integers | None = None,
+        predictions: RecordedClasses | None = None,
         class_names: Sequence[str] = CLASS_NAMES,
         with_histogram: bool = True,
     ) -> None:
@@ -52,7 +53,7 @@ class RunningFigures:
             scorer: Scores the answers.
             images: Number of test images, or of other rows.
             sent_queries: Number of distinct queries that are sent in turn; None for all.
-            predictions: int64, shape (images,): recorded class of each image; None if unknown.
+            predictions: Recorded class of each image; None if unknown.
             class_names: Names of the classes; empty for no figures of single classes.
             with_histogram: Whether the latency section has its histogram.
         """

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import WRONG_ANSWER, Scores, of_images
 from loadtest.figures.sections import STAGES, stage_times_ms
 from loadtest.generator.recording import Integers, Recording
@@ -34,13 +35,13 @@ class Asked:
         queries: int64, shape (queries, batch): test image, or other row, at each place of the
             queries, which were sent in turn; -1 at unused places of a short query.
         labels: int64, shape (images,): true class of each image; None if unknown.
-        predictions: int64, shape (images,): recorded class of each image; None if the answers were
-            not compared with recorded classes.
+        predictions: Recorded class of each image; None if the answers were not compared with
+            recorded classes.
     """
 
     queries: Integers
     labels: Integers | None
-    predictions: Integers | None
+    predictions: RecordedClasses | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,10 @@ def collect(recording: Recording, scores: Scores, asked: Asked, scenario: Scenar
         "version": version,
     }
     if asked.predictions is not None:
-        columns["recorded"] = of_images(asked.predictions, images)
+        columns["recorded"] = of_images(asked.predictions.classes, images)
+        if asked.predictions.near_ties is not None:
+            near_tie = columns["near_tie"] = np.zeros(images.shape, np.bool_)
+            near_tie[scores.rows] = scores.near_tie
     elif scores.differs is not None:
         differs = columns["differs"] = np.zeros(images.shape, np.bool_)
         differs[scores.rows] = scores.differs

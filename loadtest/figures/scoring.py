@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from loadtest.figures.agreement import Agreement, Flags
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.generator.recording import Integers, Recording
 from loadtest.rows.images import Queries
 from loadtest.transports.api import BAD_RESPONSE, Answer, Api
@@ -31,6 +32,8 @@ class Scores:
             labels.
         differs: bool, shape (n, batch): whether the answer differs from the recorded one; None
             without recorded answers.
+        near_tie: bool, shape (n, batch): whether the answer is not the recorded class but one that
+            nearly won; these do not differ.
         recorded: int64, shape (n, batch): recorded class, -1 at unused places; None without
             recorded classes.
         difference: What the first difference is, in words, if the answers are no classes.
@@ -45,6 +48,7 @@ class Scores:
     classes: Integers
     labels: Integers
     differs: Flags | None
+    near_tie: Flags
     recorded: Integers | None = None
     difference: str | None = None
     model_versions: Integers
@@ -137,15 +141,14 @@ class Scorer:
         recording: Recording,
         *,
         sent_queries: int | None = None,
-        predictions: Integers | None = None,
+        predictions: RecordedClasses | None = None,
     ) -> Scores:
         """Parse every answer and compare it with the labels and the recorded answers.
 
         Args:
             recording: The recording.
             sent_queries: Number of distinct queries that were sent in turn; None for all.
-            predictions: int64, shape (images,): recorded class of each image; None for those of
-                the agreement, if any.
+            predictions: Recorded class of each image; None for those of the agreement, if any.
         """
         agreement = self._agreement
         if predictions is None and agreement is not None:
@@ -174,10 +177,11 @@ class Scorer:
                     differs[index, : len(read.differs)] = read.differs
         images = self._queries.table[queries[kept]]
         answered = classes[inverse[kept]] if len(pairs) else images
-        recorded = None if predictions is None else of_images(predictions, images)
         different: Flags | None = None
-        if recorded is not None:
-            different = np.asarray((images >= 0) & (answered != recorded))
+        near_tie = np.zeros(images.shape, np.bool_)
+        if predictions is not None:
+            different = predictions.differ(answered, images)
+            near_tie = predictions.took_near_tie(answered, images)
         elif agreement is not None:
             different = np.asarray(differs[inverse[kept]] if len(pairs) else images < -1)
         return Scores(
@@ -187,7 +191,8 @@ class Scorer:
             classes=answered,
             labels=of_images(self._labels, images),
             differs=different,
-            recorded=recorded,
+            near_tie=near_tie,
+            recorded=None if predictions is None else of_images(predictions.classes, images),
             difference=_first_text(answers, inverse[kept] if len(pairs) else pairs, different),
             model_versions=versions[inverse[kept]],
             output=next((read.answer.output for read in answers if isinstance(read, _Read)), None),

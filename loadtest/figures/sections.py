@@ -173,6 +173,7 @@ def mismatches(recording: Recording, scores: Scores) -> Mismatches | None:
     return Mismatches(
         compared=int(scores.used.sum()),
         differing=int(scores.differs.sum()),
+        near_ties=int(scores.near_tie.sum()),
         requests=int(scores.wrong.sum()),
         examples=examples,
     )
@@ -350,7 +351,7 @@ def _recorded(
 ) -> Recorded:
     reference = record.top1
     if record.predictions is not None and len(images):
-        reference = float((record.predictions[images] == labels).mean())
+        reference = float((record.predictions.classes[images] == labels).mean())
     return Recorded(
         version=record.version,
         precision=record.precision,

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from loadtest.figures.agreement import Agreement, Array
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.generator.assignment import Assignment
 from loadtest.rows.dataset import Dataset
 from loadtest.rows.images import Queries
@@ -51,7 +52,9 @@ async def agreement(
     """
     tolerance = config.data.answer_tolerance
     if dataset.classes is not None:
-        return Agreement(source="file", classes=dataset.classes, tolerance=tolerance)
+        return Agreement(
+            source="file", classes=RecordedClasses(dataset.classes), tolerance=tolerance
+        )
     if dataset.outputs:
         return Agreement(source="file", outputs=dataset.outputs, tolerance=tolerance)
     wanted = config.data.record_answers
@@ -117,7 +120,7 @@ async def record(
         classes = np.full(len(dataset), -1, np.int64)
         for row_ids, answer in zip(asked, answers, strict=True):
             classes[row_ids] = answer.classes
-        return Agreement(source="server", classes=classes, tolerance=tolerance)
+        return Agreement(source="server", classes=RecordedClasses(classes), tolerance=tolerance)
     if singly:
         by_row = {int(ids[0]): answer.outputs for ids, answer in zip(asked, answers, strict=True)}
         found: list[Mapping[str, Array]] = [

@@ -213,7 +213,7 @@ class FinishedRun:
         if agreement is not None:
             origin, rule = agreement.source, agreement.rule
         elif isinstance(record, Record) and record.predictions is not None:
-            origin, rule = "models-dir", "the same class"
+            origin, rule = "models-dir", record.predictions.rule
         return Checked(
             labels=labelled,
             no_labels=None if labelled else "the rows have no labels",

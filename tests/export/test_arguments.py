@@ -8,7 +8,7 @@ from export.arguments import PUBLISH_RUN, parse
 
 NAMES = (
     *("saved-model", "onnx", "add-precision", "prove-rows", "judge", "benchmark", "robustness"),
-    "tables",
+    *("near-ties", "tables"),
 )
 
 

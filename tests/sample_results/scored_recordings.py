@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.recording import Recorder, Recording
 from loadtest.rows.images import Queries
@@ -25,7 +26,9 @@ def scored(
     recording = recorder.recording(**generator)
     queries = Queries(np.arange(len(labels)), 1)
     scorer = Scorer(DigitApi(), queries, labels)
-    return recording, scorer.score(recording, predictions=predictions)
+    return recording, scorer.score(
+        recording, predictions=None if predictions is None else RecordedClasses(predictions)
+    )
 
 
 def latencies(*milliseconds: float, spacing_ms: float = 100, lag_ms: float = 0) -> Recorder:

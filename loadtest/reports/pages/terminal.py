@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from loadtest.report_schema import Report
-from loadtest.report_sections_schema import Quantiles
+from loadtest.report_sections_schema import Mismatches, Quantiles
 from loadtest.reports import availability, traffic
 from loadtest.reports.configurations import transport_text
 
@@ -199,9 +199,14 @@ def _accuracy_details(report: Report) -> Iterable[tuple[str, str]]:
             "compared",
             (
                 f"{mismatches.differing:,} of {mismatches.compared:,} answers differ from "
-                "the recorded ones"
+                f"the recorded ones{_near_ties(mismatches)}"
             ),
         )
+
+
+def _near_ties(mismatches: Mismatches) -> str:
+    count = mismatches.near_ties
+    return f"; {count:,} gave the other class of a near tie" if count else ""
 
 
 def _client_text(report: Report) -> str:

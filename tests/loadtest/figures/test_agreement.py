@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from loadtest.figures.agreement import Agreement, unequal
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.transports.api import Answer
 
 IDS = np.array([1, 0])
@@ -13,7 +14,7 @@ def answer(**outputs: np.ndarray) -> Answer:
 
 def test_classes_differ_or_not():
     """With recorded classes only the classes count."""
-    agreement = Agreement(source="file", classes=np.array([4, 5]), tolerance=0)
+    agreement = Agreement(source="file", classes=RecordedClasses(np.array([4, 5])), tolerance=0)
 
     assert agreement.differing(Answer(np.array([5, 7]), 1, ""), 0, IDS)[0].tolist() == [False, True]
     assert agreement.rule == "the same class"

@@ -92,6 +92,7 @@ def scores(recording: Recording, wrong: tuple[int, ...] = ()) -> Scores:
         classes=places,
         labels=places,
         differs=differs,
+        near_tie=np.zeros_like(differs),
         model_versions=np.ones(len(rows), np.int64),
         output=None,
         errors={},

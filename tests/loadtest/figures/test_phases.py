@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from loadtest.figures import phases
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
 from loadtest.load.scenarios import settle
@@ -54,7 +55,7 @@ def recorded(course, outcome):
             recorder.answer(number, due_ns, due_ns, due_ns + round(found * MS), b"1")
     recording = recorder.recording()
     scorer = Scorer(ClassApi(), Queries(np.arange(IMAGES), 1), np.array([1, 1, 1, 0]))
-    return recording, scorer.score(recording, predictions=np.array([1, 1, 1, 1]))
+    return recording, scorer.score(recording, predictions=RecordedClasses(np.ones(4, np.int64)))
 
 
 def test_counts_are_those_of_the_schedule(two_steps):

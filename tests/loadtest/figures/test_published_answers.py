@@ -43,8 +43,9 @@ def test_all_of_a_record(tmp_path, precision):
     record = record_of(tmp_path, {"fp32": VARIANT}, precision)
 
     predictions = record.predictions
-    assert predictions.dtype == np.int64
-    assert predictions.tolist() == [3, 1, 0]
+    assert predictions.classes.dtype == np.int64
+    assert predictions.classes.tolist() == [3, 1, 0]
+    assert (predictions.near_ties, predictions.rule) == (None, "the same class")
     assert record == Record(
         version=4,
         precision="fp32",
@@ -57,6 +58,18 @@ def test_all_of_a_record(tmp_path, precision):
         data_variant="cifar-10-binary",
         predictions=predictions,
     )
+
+
+def test_near_ties_of_a_record(tmp_path):
+    """The classes that nearly won are read by image; a record that has them otherwise is none."""
+    variant = VARIANT | {"near_ties": {"margin": 0.2, "others": "0:1 2:5,7"}}
+    predictions = record_of(tmp_path, {"fp32": variant}).predictions
+
+    assert predictions.near_ties.tolist() == [[1, -1], [-1, -1], [5, 7]]
+    assert "at most 0.2 below the highest" in predictions.rule
+    for others in ("0", "5:1", "a:b", {"0": "1"}):
+        damaged = VARIANT | {"near_ties": {"margin": 0.2, "others": others}}
+        assert "no recorded accuracy in" in record_of(tmp_path, {"fp32": damaged})
 
 
 def test_other_images_have_other_predictions(tmp_path):
@@ -118,4 +131,4 @@ def test_both_forms_of_predictions_are_read(tmp_path, predictions):
 
     record = read(tmp_path, "own", 1, "fp32", split)
 
-    assert record.predictions.tolist() == [0, 1, 2, 3]
+    assert record.predictions.classes.tolist() == [0, 1, 2, 3]

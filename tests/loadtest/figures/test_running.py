@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from loadtest.figures import sections
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.running import RunningFigures
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder, Recording, merge
@@ -68,7 +69,7 @@ def recordings() -> list[Recording]:
 
 def test_figures_equal_those_of_everything_at_once(scorer, recordings):
     """Latency, throughput, accuracy, errors and versions are equal after every part."""
-    predictions = np.random.default_rng(5).integers(0, 10, IMAGES)
+    predictions = RecordedClasses(np.random.default_rng(5).integers(0, 10, IMAGES))
     running = RunningFigures(scorer, images=IMAGES, predictions=predictions)
     for count, recording in enumerate(recordings, 1):
         running.add(recording)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from loadtest.figures import samples
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.samples import Asked
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder, merge
@@ -45,7 +46,7 @@ def recorders() -> tuple[Recorder, Recorder]:
     return first, second
 
 
-def collected(predictions: np.ndarray | None = None, scenario: object = SCENARIO):
+def collected(predictions: RecordedClasses | None = None, scenario: object = SCENARIO):
     recording = merge([recorder.recording() for recorder in recorders()])
     scores = Scorer(TextApi(), QUERIES, LABELS).score(recording, predictions=predictions)
     asked = Asked(queries=QUERIES.table, labels=LABELS, predictions=predictions)
@@ -54,7 +55,7 @@ def collected(predictions: np.ndarray | None = None, scenario: object = SCENARIO
 
 def test_every_request_has_one_row():
     """Answered, failed, missed and given up requests have their times, code, images and labels."""
-    found = collected(predictions=LABELS)
+    found = collected(predictions=RecordedClasses(LABELS))
 
     columns = {name: values.tolist() for name, values in found.columns.items()}
     assert [found.codes[code] for code in columns.pop("code")] == [

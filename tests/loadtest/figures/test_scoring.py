@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
 from loadtest.rows.images import Queries
@@ -93,11 +94,26 @@ def test_equal_answers_to_a_query_are_read_once():
 
 def test_answers_that_differ_from_their_record_are_found():
     """Answers are compared with the prediction of each image, whether it is right or wrong."""
-    recorded = np.array([0, 9, 2, 3, 8])
+    recorded = RecordedClasses(np.array([0, 9, 2, 3, 8]))
     scores = score((0, b"80"), (1, b"21"), (2, b"3"), predictions=recorded)
 
     assert scores.differs.tolist() == [[False, False], [False, True], [False, False]]
     assert scores.wrong.tolist() == [False, True, False]
+
+
+def test_the_other_class_of_a_near_tie_is_not_wrong():
+    """A class that nearly won is counted apart; any other class than the recorded one is wrong."""
+    near_ties = np.array([[-1, -1], [7, 1], [-1, -1], [8, -1], [0, 2]])
+    recorded = RecordedClasses(np.array([0, 9, 2, 3, 8]), near_ties, 0.2)
+    scores = score((0, b"80"), (1, b"21"), (2, b"8"), predictions=recorded)
+
+    assert scores.recorded.tolist() == [[8, 0], [2, 9], [3, -1]]
+    assert scores.near_tie.tolist() == [[False, False], [False, True], [True, False]]
+    assert scores.differs.tolist() == [[False, False]] * 3
+
+    unlike = score((0, b"18"), (1, b"26"), (2, b"7"), predictions=recorded)
+    assert not unlike.near_tie.any()
+    assert unlike.differs.tolist() == [[True, True], [False, True], [True, False]]
 
 
 def test_without_predictions_nothing_is_wrong():

@@ -8,6 +8,7 @@ from sample_results.scored_recordings import MS, DigitApi, latencies, scored
 
 from loadtest.figures import bounds, sections
 from loadtest.figures.published_answers import Record
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
 from loadtest.rows.images import Queries
@@ -27,7 +28,7 @@ def record(predictions: np.ndarray, labels: np.ndarray) -> Record:
         n=len(labels),
         same_images=True,
         data_variant="image-folder",
-        predictions=predictions,
+        predictions=RecordedClasses(predictions),
     )
 
 

@@ -6,6 +6,7 @@ from msgspec import to_builtins
 
 from loadtest.figures import bounds, sections
 from loadtest.figures.published_answers import Record
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.recording import Recorder, Recording
 from loadtest.rows.images import Queries
@@ -41,7 +42,9 @@ def scored(
 ) -> tuple[Recording, Scores]:
     recording = recorder.recording(**generator)
     scorer = Scorer(ClassApi(), Queries(np.arange(len(labels)), 1), np.array(labels))
-    return recording, scorer.score(recording, predictions=predictions)
+    return recording, scorer.score(
+        recording, predictions=None if predictions is None else RecordedClasses(predictions)
+    )
 
 
 def thousand() -> Recorder:

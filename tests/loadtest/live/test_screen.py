@@ -7,6 +7,7 @@ from rich.console import Console
 from sample_results.made_up_runs import MS, MadeUpRun, answer, made_up
 
 from loadtest.figures.published_answers import Record
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.live import screen
 from loadtest.live.screen import Picture
 from loadtest.live.tally import Tally
@@ -92,7 +93,7 @@ def test_wrong_answers_are_counted():
     run = made_up(record=record)
     run.send(10, body=answer(4))
     without = drawn(picture_of(run))
-    run = made_up(record=replace(record, predictions=np.zeros(24, np.int64)))
+    run = made_up(record=replace(record, predictions=RecordedClasses(np.zeros(24, np.int64))))
     run.send(10, body=answer(4))
     compared = drawn(picture_of(run))
 

@@ -7,6 +7,7 @@ from sample_results.made_up_runs import IMAGES, MS, answer, made_up
 
 from loadtest.figures import manifest
 from loadtest.figures.published_answers import Record
+from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer
 from loadtest.generator import increments
 from loadtest.live.tally import Tally
@@ -28,7 +29,7 @@ def record_of(predictions: list[int] | None = None, version: int = 1) -> Record:
         n=IMAGES,
         same_images=True,
         data_variant=None,
-        predictions=np.array(predictions or [0] * IMAGES),
+        predictions=RecordedClasses(np.array(predictions or [0] * IMAGES)),
     )
 
 

@@ -177,5 +177,6 @@ def test_a_server_that_answers_rightly_is_never_accused(mixing_run):
         "differing": 0,
         "requests": 0,
         "examples": [],
+        "near_ties": 0,
     }
     assert result.report.errors == {}
