@@ -205,6 +205,10 @@ def _mix(table: Table, name: str) -> Mix:
         _refuse(defaults, "defaults")
         streams = of_replay(Path(replay), speed, model, command_flags([*defaults.items()]))
     else:
+        if speed is not None or model is not None:
+            given = "speed" if speed is not None else "model"
+            msg = f"{given} given without replay, expected it in a stream"
+            raise UsageError(msg)
         streams = tuple(_stream(entry, defaults, rate) for entry in table.tables("streams"))
         _check_shares(streams)
     mix = Mix(

@@ -118,7 +118,7 @@ class AsyncPredictClient(ClientBase):
     async def classify(
         self,
         model: str,
-        images: Sequence[pictures.Picture] | np.ndarray,
+        images: Iterable[pictures.Picture] | np.ndarray,
         *,
         resize: bool = True,
         version: int | None = None,
@@ -128,7 +128,8 @@ class AsyncPredictClient(ClientBase):
     ) -> list[list[tuple[str, float]]]:
         """Name the classes of pictures; see `PredictClient.classify`."""
         # In a thread, because it may read files and encode pixels.
-        files = await asyncio.to_thread(pictures.contents, images)
+        several = await asyncio.to_thread(pictures.listed, images)
+        files = await asyncio.to_thread(pictures.contents, several)
         request = classify_request(
             model,
             files,
@@ -140,7 +141,7 @@ class AsyncPredictClient(ClientBase):
             signatures = await self.signatures(
                 model, version=version, version_label=version_label, **settings
             )
-            pictures.check_sizes(images, files, signatures)
+            pictures.check_sizes(several, files, signatures)
         return ranked_classes(await self._call(channels.CLASSIFY_PATH, request, settings))
 
     async def signatures(

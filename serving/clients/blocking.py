@@ -161,7 +161,7 @@ class PredictClient(ClientBase):
     def classify(
         self,
         model: str,
-        images: Sequence[pictures.Picture] | np.ndarray,
+        images: Iterable[pictures.Picture] | np.ndarray,
         *,
         resize: bool = True,
         version: int | None = None,
@@ -196,7 +196,8 @@ class PredictClient(ClientBase):
             ValueError: version and label are both given, pixels have another dtype or shape, or a
                 picture has another size and `resize` is not set.
         """
-        files = pictures.contents(images)
+        several = pictures.listed(images)
+        files = pictures.contents(several)
         request = classify_request(
             model,
             files,
@@ -208,7 +209,7 @@ class PredictClient(ClientBase):
             signatures = self.signatures(
                 model, version=version, version_label=version_label, **settings
             )
-            pictures.check_sizes(images, files, signatures)
+            pictures.check_sizes(several, files, signatures)
         return ranked_classes(self._call(channels.CLASSIFY_PATH, request, settings))
 
     def signatures(

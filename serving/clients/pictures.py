@@ -47,7 +47,7 @@ def contents(pictures: Iterable[Picture]) -> list[bytes]:
         TypeError: `pictures` are a single picture, or one of them is no `Picture`.
         ValueError: pixels have another dtype or shape than `Picture` says.
     """
-    return [_content(picture, at) for at, picture in enumerate(_not_single(pictures))]
+    return [_content(picture, at) for at, picture in enumerate(listed(pictures))]
 
 
 def read_pictures(
@@ -75,7 +75,7 @@ def read_pictures(
         OSError, TypeError: see `contents`.
         ValueError: a file is neither PNG nor JPEG, or has another size and `resize` is not set.
     """
-    several = list(_not_single(pictures))
+    several = listed(pictures)
     files = contents(several)
     if files and (height is None or width is None):
         first = _size(files[0], _name(several[0], 0))
@@ -162,8 +162,8 @@ def tensor_text(info: tensorflow_pb2.TensorInfo) -> str:
     return f"{tensorflow_pb2.DataType.Name(info.dtype)} {sizes}"
 
 
-def _not_single(pictures: Iterable[Picture]) -> Iterable[Picture]:
-    """Return the pictures as they are, but refuse a single one.
+def listed(pictures: Iterable[Picture]) -> list[Picture]:
+    """Return the pictures as a list, but refuse a single one.
 
     Raises:
         TypeError: `pictures` are a single picture; an iteration would take each of its letters,
@@ -178,7 +178,7 @@ def _not_single(pictures: Iterable[Picture]) -> Iterable[Picture]:
     if isinstance(pictures, str | bytes | PathLike):
         msg = f"pictures are a single {type(pictures).__name__}, expected a list: [picture]"
         raise TypeError(msg)
-    return pictures
+    return list(pictures)
 
 
 def _content(picture: Picture, at: int) -> bytes:

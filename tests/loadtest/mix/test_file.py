@@ -111,6 +111,8 @@ def test_traffic_without_models_needs_one(tmp_path):
         pytest.param(HEAD, "no [[streams]]", id="no-streams"),
         pytest.param("durations = 5\n" + HEAD + STREAM, "unknown keys", id="typo"),
         pytest.param("duration = 0\n" + STREAM, "expected a number above 0", id="no-time"),
+        pytest.param("speed = 2\n" + HEAD + STREAM, "speed given without replay", id="speed"),
+        pytest.param("model = 'a'\n" + HEAD + STREAM, "model given without replay", id="model"),
         pytest.param("repeats = 0\n" + HEAD + STREAM, "repeats 0", id="no-repeats"),
         pytest.param(HEAD + "[[streams]]\nrate = 5\n", "streams 1 has no model", id="no-model"),
         pytest.param(HEAD + "[[streams]]\nmodel = 'cat'\n", "open loops only", id="no-rate"),

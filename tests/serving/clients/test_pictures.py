@@ -72,6 +72,7 @@ def test_another_size_is_refused_unless_it_may_be_scaled(classifier, kind, tmp_p
 
     scaled = classify(kind, classifier, [tmp_path / "large.jpg"])
     exact = classify(kind, classifier, [picture], resize=False)
+    assert classify(kind, classifier, iter([picture]), resize=False) == exact
     with pytest.raises(ValueError, match=r"large\.jpg has 64 x 48 pixels .*, expected 32 x 32"):
         classify(kind, classifier, [picture, tmp_path / "large.jpg"], resize=False)
 
