@@ -322,9 +322,7 @@ def _add_debug(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_print_only(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--print-only", action="store_true", help="print the result without recording it"
-    )
+    parser.add_argument("--print-only", action="store_true", help="print without recording")
 
 
 def _add_models_dir(parser: argparse.ArgumentParser) -> None:
@@ -354,17 +352,15 @@ _COMMANDS = {
     ),
     "add-precision": _Command(
         summary="publish a version again, with more precisions",
-        description="Publish a version of a classifier again, with more precisions. They are made "
-        "from its model.onnx, or from its model.w8.onnx, and compared with the answers of the "
-        "float32 model: to held-out training images of CIFAR-10 (--data-dir) if the model was "
-        "trained here, otherwise to your test data (--test-data). The version is not changed.",
+        description="Publish a classifier's version again, with more precisions, made from its "
+        "model.onnx or model.w8.onnx and compared with the float32 model's answers: to held-out "
+        "images of CIFAR-10 (--data-dir) if it was trained here, otherwise to your --test-data.",
         add_flags=_add_add_precision_flags,
     ),
     "prove-rows": _Command(
         summary="prove that a version's requests may be batched",
-        description="Test for every graph of a published version whether its rows are independent "
-        "of each other, and record the verdicts in its signature.json and model card. Every "
-        "publication does this; the command is for versions published before there was a proof.",
+        description="Test for every graph of a version whether its rows are independent; record the "
+        "verdicts in signature.json and model card, as every publication does today.",
         add_flags=_add_version,
     ),
     "judge": _Command(
@@ -378,22 +374,20 @@ _COMMANDS = {
     ),
     "benchmark": _Command(
         summary="time each ONNX variant of a version, and TensorFlow, in turns",
-        description="Time each ONNX variant of a version and TensorFlow in turns on this machine, "
-        "and record images/s, milliseconds and CPU time in the version's metrics.json and model "
-        "card.",
+        description="Time each ONNX variant of a version and TensorFlow in turns on this machine; "
+        "record images/s, milliseconds and CPU time in metrics.json and model card.",
         add_flags=_add_benchmark_flags,
     ),
     "robustness": _Command(
         summary="measure the accuracy on test images recompressed as JPEG",
         description="Measure the accuracy on the test images recompressed as JPEG (quality 75 and "
-        "95, 4:2:0), and record it in the version's metrics.json and model card.",
+        "95, 4:2:0); record it in metrics.json and model card.",
         add_flags=_add_images_flags,
     ),
     "near-ties": _Command(
         summary="record the near ties in a version's answers to the test images",
-        description="Ask each variant of a version about the test images, and add to its recorded "
-        "answers the classes that nearly won, which another processor may answer. Every "
-        "publication records them; the command is for versions published before.",
+        description="Record the classes that nearly won, which another processor may answer, as "
+        "every publication does today.",
         add_flags=_add_images_flags,
     ),
     "tables": _Command(

@@ -1,4 +1,7 @@
-"""Agreement of answers with recorded ones: of classes, or of all values of all outputs."""
+"""Agreement of answers with recorded ones: of classes, or of all values of all outputs.
+
+A class that nearly won when the answers were recorded agrees, too.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.generator.recording import Integers
 from loadtest.report_data_schema import RecordSource
 from loadtest.transports.api import Answer
@@ -17,6 +19,55 @@ Flags = npt.NDArray[np.bool_]
 Outputs = Mapping[str, Array]
 
 _TEXTS, _FLOATS = "SUO", "fc"
+
+
+@dataclass(frozen=True)
+class RecordedClasses:
+    """The class that a model gave each row when it was recorded.
+
+    Attributes:
+        classes: int64, shape (rows,): the recorded class of each row; -1 if it was not recorded.
+        near_ties: int64, shape (rows, k): the classes that nearly won, -1 at unused places; None
+            without a record of them. See `training.evaluation.predictions`.
+        margin: How much less probable than the winner these classes are at most; None without.
+    """
+
+    classes: Integers
+    near_ties: Integers | None = None
+    margin: float | None = None
+
+    @property
+    def rule(self) -> str:
+        """When an answer equals the recorded one, in words."""
+        if self.margin is None:
+            return "the same class"
+        return (
+            f"the same class, or one whose recorded probability is at most {self.margin:g} below "
+            "the highest: a near tie, which another processor may decide the other way"
+        )
+
+    def took_near_tie(self, answered: Integers, rows: Integers) -> Flags:
+        """Return whether an answer is not the recorded class but one that nearly won.
+
+        Args:
+            answered: int64, any shape: answered classes.
+            rows: int64, the same shape: the row of each; -1 at unused places.
+
+        Returns:
+            bool, the same shape.
+        """
+        if self.near_ties is None:
+            return np.zeros(answered.shape, np.bool_)
+        near = (answered[..., None] == self.near_ties[rows]).any(axis=-1)
+        return np.asarray(near & (answered >= 0) & (rows >= 0))
+
+    def differ(self, answered: Integers, rows: Integers) -> Flags:
+        """Return whether an answer is neither the recorded class nor one that nearly won.
+
+        Args and result are those of `took_near_tie`.
+        """
+        other = answered != self.classes[rows]
+        return np.asarray((rows >= 0) & other & ~self.took_near_tie(answered, rows))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtest.figures.recorded_classes import RecordedClasses
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.rows.dataset import Dataset
 from training import schemas
 from training.evaluation import predictions

@@ -11,9 +11,9 @@ import numpy as np
 from msgspec import structs
 
 from loadtest.figures import sections
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.histogram import LatencyHistogram
 from loadtest.figures.percentiles import percentile_of_sorted
-from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.recording import Integers, Recorder, Recording
 from loadtest.report_sections_schema import Accuracy, ErrorKind, Latency, Throughput

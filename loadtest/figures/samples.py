@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.figures.recorded_classes import RecordedClasses
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.scoring import WRONG_ANSWER, Scores, of_images
 from loadtest.figures.sections import STAGES, stage_times_ms
 from loadtest.generator.recording import Integers, Recording

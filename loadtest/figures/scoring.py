@@ -8,8 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from loadtest.figures.agreement import Agreement, Flags
-from loadtest.figures.recorded_classes import RecordedClasses
+from loadtest.figures.agreement import Agreement, Flags, RecordedClasses
 from loadtest.generator.recording import Integers, Recording
 from loadtest.rows.images import Queries
 from loadtest.transports.api import BAD_RESPONSE, Answer, Api

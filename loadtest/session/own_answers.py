@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from loadtest.figures.agreement import Agreement, Array
-from loadtest.figures.recorded_classes import RecordedClasses
+from loadtest.figures.agreement import Agreement, Array, RecordedClasses
 from loadtest.generator.assignment import Assignment
 from loadtest.rows.dataset import Dataset
 from loadtest.rows.images import Queries

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from loadtest.figures.recorded_classes import RecordedClasses
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.recording import Recorder, Recording
 from loadtest.rows.images import Queries

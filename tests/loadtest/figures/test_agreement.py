@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from loadtest.figures.agreement import Agreement, unequal
-from loadtest.figures.recorded_classes import RecordedClasses
+from loadtest.figures.agreement import Agreement, RecordedClasses, unequal
 from loadtest.transports.api import Answer
 
 IDS = np.array([1, 0])

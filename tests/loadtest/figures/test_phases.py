@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from loadtest.figures import phases
-from loadtest.figures.recorded_classes import RecordedClasses
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
 from loadtest.load.scenarios import settle

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loadtest.figures import sections
-from loadtest.figures.recorded_classes import RecordedClasses
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.running import RunningFigures
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder, Recording, merge

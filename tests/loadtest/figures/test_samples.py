@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from loadtest.figures import samples
-from loadtest.figures.recorded_classes import RecordedClasses
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.samples import Asked
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder, merge

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from loadtest.figures.recorded_classes import RecordedClasses
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
 from loadtest.rows.images import Queries

@@ -7,8 +7,8 @@ from hdrh.histogram import HdrHistogram
 from sample_results.scored_recordings import MS, DigitApi, latencies, scored
 
 from loadtest.figures import bounds, sections
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.published_answers import Record
-from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
 from loadtest.rows.images import Queries

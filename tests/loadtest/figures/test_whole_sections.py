@@ -5,8 +5,8 @@ import pytest
 from msgspec import to_builtins
 
 from loadtest.figures import bounds, sections
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.published_answers import Record
-from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.recording import Recorder, Recording
 from loadtest.rows.images import Queries

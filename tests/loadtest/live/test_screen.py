@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 from sample_results.made_up_runs import MS, MadeUpRun, answer, made_up
 
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.published_answers import Record
-from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.live import screen
 from loadtest.live.screen import Picture
 from loadtest.live.tally import Tally

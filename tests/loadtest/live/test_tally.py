@@ -6,8 +6,8 @@ from msgspec import structs
 from sample_results.made_up_runs import IMAGES, MS, answer, made_up
 
 from loadtest.figures import manifest
+from loadtest.figures.agreement import RecordedClasses
 from loadtest.figures.published_answers import Record
-from loadtest.figures.recorded_classes import RecordedClasses
 from loadtest.figures.scoring import Scorer
 from loadtest.generator import increments
 from loadtest.live.tally import Tally
