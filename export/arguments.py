@@ -359,8 +359,8 @@ _COMMANDS = {
     ),
     "prove-rows": _Command(
         summary="prove that a version's requests may be batched",
-        description="Test for every graph of a version whether its rows are independent; record the "
-        "verdicts in signature.json and model card, as every publication does today.",
+        description="Test for every graph of a version whether its rows are independent; record "
+        "the verdicts in signature.json and model card, as every publication does today.",
         add_flags=_add_version,
     ),
     "judge": _Command(
