@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from serving.engine.batching.batching_config import BatchingConfig
@@ -15,10 +16,12 @@ from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import ConfigError, DataLoss
 from serving.protocols.tfs import warmup
-from serving.repository.model_config import ModelConfig
-from serving.repository.model_folder import list_versions
+from serving.repository.model_config import ModelConfig, find_models
+from serving.repository.version_folders import BasePath
 from serving.settings.config import DEFAULT_MODELS_DIR, ServerConfig
 from serving.settings.models_file import ModelConfigFile
+from serving.storage.cache import Cache
+from serving.storage.storage_folders import StorageFolders
 from serving.workers.worker import Link, WorkerManager
 
 
@@ -42,7 +45,12 @@ class ModelSource:
         if self._given is None and config.model_config_file is not None:
             retry_seconds = config.manager().retry_seconds
             self._file = ModelConfigFile(config.model_config_file, retry_seconds=retry_seconds)
-        self._in_folders = config.find_models()
+        self._storage = StorageFolders(
+            Cache(config.storage_cache_dir or _default_cache_dir(), config.storage_cache_bytes),
+            config.storage_poll_wait_seconds,
+            progress.note,
+        )
+        self._in_folders = _finder(config, self._storage)
 
     @property
     def file_failures(self) -> int:
@@ -63,8 +71,12 @@ class ModelSource:
         """Return a manager for these models; nothing is loaded yet."""
         config = self._config.manager()
         if self._link is None:
-            return Manager(self.find, load, config, catalog)
-        return WorkerManager(self.find, load, config, catalog, self._link)
+            return Manager(self.find, load, config, catalog, self._storage)
+        return WorkerManager(self.find, load, config, catalog, self._link, self._storage)
+
+    def close(self) -> None:
+        """Look into stores no more; fetches end after the part under way."""
+        self._storage.stop()
 
     def watch(self, manager: Manager) -> asyncio.Task[None] | None:
         """Start to poll the model config file and to reload the manager when the file changes.
@@ -88,24 +100,47 @@ class ModelSource:
         path = self._config.model_base_path
         try:
             models = self.find()
-            versions = [] if path is None else list_versions(path)
+            versions = [] if path is None else self._storage.list_versions(path)
         except PermissionError as error:
             raise ConfigError(_not_readable(error)) from error
         except OSError as error:
             raise ConfigError(str(error)) from error
         if path is not None and not versions:
             msg = (
-                f"no version of {self._config.model_name} found in {path.absolute()}; expected "
+                f"no version of {self._config.model_name} found in {_absolute(path)}; expected "
                 "<version>/model.onnx in it, or another --model_base_path"
             )
             raise ConfigError(msg)
         if not models:
-            folder = (self._config.models_dir or DEFAULT_MODELS_DIR).absolute()
+            folder = _absolute(self._config.models_dir or DEFAULT_MODELS_DIR)
             msg = (
                 f"no model found in {folder}; expected <name>/<version>/model.onnx in it, or "
                 "another --models_dir"
             )
             raise ConfigError(msg)
+
+
+def _absolute(path: BasePath) -> BasePath:
+    return path.absolute() if isinstance(path, Path) else path
+
+
+def _default_cache_dir() -> Path:
+    caches = os.environ.get("XDG_CACHE_HOME")
+    return (Path(caches) if caches else Path.home() / ".cache") / "onnx-serving"
+
+
+def _finder(
+    config: ServerConfig, storage: StorageFolders
+) -> Callable[[], Mapping[str, ModelConfig]]:
+    """Return a function that lists the current models of `models_dir` or `model_base_path`."""
+    if config.model_base_path is not None:
+        base_path = _absolute(config.model_base_path)
+        models = {config.model_name: ModelConfig(name=config.model_name, base_path=base_path)}
+        return lambda: models
+    models_dir = config.models_dir or DEFAULT_MODELS_DIR
+    if isinstance(models_dir, Path):
+        return partial(find_models, models_dir)
+    return partial(storage.find_models, models_dir)
 
 
 def _not_readable(error: PermissionError) -> str:

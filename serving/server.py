@@ -330,6 +330,7 @@ class ModelServer:
         await _end(*leaving)
         await self._health_server.stop()
         await self._services.stop(max(_LEAST_FLUSH_SECONDS, drained - time.monotonic()))
+        self._source.close()
         left = await self.manager.close(max(0.0, drained - time.monotonic()))
         # Not earlier: during the drain, `active_runs.watch` ends runs whose callers are gone.
         await _end(*self._watching)

@@ -14,20 +14,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 
 from serving.engine.batching import active_runs
 from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
-from serving.engine.loading import folders, progress
+from serving.engine.loading import folders
 from serving.engine.loading.candidates import PreparedModels, candidate, check_available, replaced
+from serving.engine.loading.fetches import Fetches
+from serving.engine.loading.loads import Loads
 from serving.engine.managed_model import Failure, LoadServable, ManagedModel, ManagerConfig
 from serving.engine.runtime import DeviceError
 from serving.engine.servable import Servable
 from serving.engine.unloading import Unloading
 from serving.engine.version_labels import check_labels
-from serving.errors import ServingError, StatusCode, Unavailable, UnknownError
+from serving.errors import StatusCode, Unavailable, UnknownError
 from serving.repository.model_config import ModelConfig
-from serving.repository.model_folder import fingerprint, version_path
+from serving.repository.version_folders import LocalFolders, VersionFolders
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Manager:
         load: LoadServable,
         config: ManagerConfig,
         catalog: Catalog,
+        version_folders: VersionFolders | None = None,
     ) -> None:
         """Create a manager with nothing loaded.
 
@@ -66,10 +68,12 @@ class Manager:
                 because ONNX Runtime sessions must not be created concurrently.
             config: See `ManagerConfig`.
             catalog: The catalog that this manager fills.
+            version_folders: Finds the versions of a model; None: in local folders.
         """
         self._find_models = find_models
-        self._load = load
         self._config = config
+        self._folders = version_folders or LocalFolders()
+        self._fetches = Fetches(self._folders)
         self._models: dict[str, ManagedModel] = {}
         self.catalog = catalog
         catalog.models = self._models
@@ -79,14 +83,14 @@ class Manager:
         self._prepared: PreparedModels | None = None
         self._closing = False
         self._unloading = Unloading()
-        self._loads: list[str] = []
+        self._loading = Loads(load, self._fetches, self._unloading.unless_cancelled)
         self.on_load: Callable[[Servable], None] = lambda _servable: None
         self.on_change: Callable[[], None] = lambda: None
 
     @property
     def loads(self) -> Sequence[str]:
-        """Versions that a thread is loading now, as `name/version`, cancelled loads included."""
-        return self._loads
+        """Versions that a thread is loading or fetching now, as `name/version`; see `Loads`."""
+        return self._loading.names
 
     def loading(self) -> AbstractAsyncContextManager[None]:
         """Return a context that is entered while a version is loaded; subclasses override it."""
@@ -104,7 +108,7 @@ class Manager:
             DeviceError: `--device cuda` was given, and a model cannot run on CUDA.
             FailedPrecondition: a label names a version that is not available.
         """
-        await self.update()
+        await self.update(waits=True)
         if check_labels:
             self._check_labels(self._models)
         self._polling = asyncio.create_task(self._poll())
@@ -128,8 +132,13 @@ class Manager:
                     await self._update_model(name, model, model.wanted or [])
             self.on_change()
 
-    async def update(self) -> None:
-        """Poll the configuration and the folders once; load and unload versions accordingly."""
+    async def update(self, *, waits: bool = False) -> None:
+        """Poll the configuration and the folders once; load and unload versions accordingly.
+
+        Args:
+            waits: Whether to wait until versions in stores are fetched; otherwise a later poll
+                loads them.
+        """
         async with self._changing:
             try:
                 wanted = await asyncio.to_thread(self._find_models)
@@ -151,20 +160,33 @@ class Manager:
             await self._announce()
             for name in wanted:
                 model = self._models[name]
-                await self._update_model(name, model, await self._wanted_versions(model))
+                wanted_now = await self._wanted_versions(model)
+                await self._update_model(name, model, wanted_now, waits=waits)
             for name in gone:
                 model = self._models.pop(name)
                 self._unload(model, list(model.servables))
                 self.catalog.retire({name: model})
+            self._keep()
             self.on_change()
         await self._unloading.wait(_UNLOAD_PATIENCE_SECONDS)
+
+    def _keep(self) -> None:
+        """Let go of the folders of versions that are neither served nor wanted."""
+        kept = frozenset(
+            (model.config.base_path, version)
+            for model in self._models.values()
+            for version in (*model.servables, *(model.wanted or []))
+        )
+        self._fetches.forget_all_but(kept)
+        self._folders.keep(kept)
 
     def _is_serving(self) -> bool:
         return any(model.servables for model in self._models.values())
 
     async def _is_unreadable(self, model: ManagedModel) -> bool:
         """Return whether the model's folder is unreadable, which `find_models` takes for gone."""
-        return await asyncio.to_thread(folders.is_unreadable, model.config.base_path)
+        base_path = model.config.base_path
+        return await asyncio.to_thread(folders.is_unreadable, base_path, self._folders)
 
     def _complain(self, message: str) -> None:
         if message != self._complaint:
@@ -177,15 +199,18 @@ class Manager:
             for version in await self._wanted_versions(model):
                 if version not in model.statuses:
                     model.set_status(VersionStatus(version=version, state=State.START))
+                    self._fetches.begin(model.config.name, model.config.base_path, version)
 
     async def _wanted_versions(self, model: ManagedModel) -> list[int]:
-        model.wanted = await asyncio.to_thread(folders.find_wanted, model)
+        model.wanted = await asyncio.to_thread(folders.find_wanted, model, self._folders)
         return model.wanted
 
-    async def _update_model(self, name: str, model: ManagedModel, wanted: list[int]) -> None:
+    async def _update_model(
+        self, name: str, model: ManagedModel, wanted: list[int], *, waits: bool = False
+    ) -> None:
         for version in sorted(wanted, reverse=True):
             if version not in model.servables and await self._is_due(model, version):
-                await self._load_version(name, model, version)
+                await self._load_version(name, model, version, waits=waits)
         # Old versions stay until a wanted version is available.
         if any(version in model.servables for version in wanted):
             self._unload(model, [v for v in model.servables if v not in wanted])
@@ -203,49 +228,35 @@ class Manager:
         )
 
     async def _fingerprint(self, model: ManagedModel, version: int) -> object:
-        return await asyncio.to_thread(fingerprint, model.config.base_path, version)
+        base_path = model.config.base_path
+        return await asyncio.to_thread(self._folders.fingerprint, base_path, version)
 
-    async def _load_version(self, name: str, model: ManagedModel, version: int) -> bool:
+    async def _load_version(
+        self, name: str, model: ManagedModel, version: int, *, waits: bool = True
+    ) -> None:
         model.set_status(VersionStatus(version=version, state=State.LOADING))
         files = await self._fingerprint(model, version)
-        code, message = StatusCode.UNKNOWN, ""
-        try:
-            path = version_path(model.config.base_path, version)
-            async with self.loading(), progress.reported(f"{name}/{version}"):
-                loading = asyncio.to_thread(self._load_now, name, version, path)
-                servable = await self._unloading.unless_cancelled(loading)
-        except DeviceError as error:
-            if asyncio.current_task() is not self._polling:
-                raise  # ends a start or a reload
-            message = str(error)
-        except ServingError as error:
-            code, message = error.code, error.message
-        except OSError as error:  # the files vanished meanwhile, or may not be read
-            message = str(error)
-        except Exception as error:
-            logger.exception("loading %s/%d failed", name, version)
-            message = str(error) or type(error).__name__
-        else:
-            self.on_load(servable)
-            model.servables[version] = servable
+        loaded = await self._loading.load(model.config, version, waits=waits, context=self.loading)
+        if loaded is None:
+            return  # a later poll loads it
+        if isinstance(loaded, Servable):
+            self.on_load(loaded)
+            model.servables[version] = loaded
             model.failures.pop(version, None)
             model.set_status(VersionStatus(version=version, state=State.AVAILABLE))
-            return True
+            return
+        if loaded.device is not None and asyncio.current_task() is not self._polling:
+            raise loaded.device  # ends a start or a reload
         tries = model.failures[version].tries + 1 if version in model.failures else 1
+        if loaded.code == StatusCode.UNAVAILABLE:
+            tries = 0  # a store that cannot be reached now is asked again without end
         again_at = time.monotonic() + self._config.retry_seconds
         model.failures[version] = Failure(files, tries, again_at)
-        logger.error("%s/%d is not served: %s", name, version, message)
-        model.set_status(
-            VersionStatus(version=version, state=State.END, error_code=code, error_message=message)
+        logger.error("%s/%d is not served: %s", name, version, loaded.message)
+        ended = VersionStatus(
+            version=version, state=State.END, error_code=loaded.code, error_message=loaded.message
         )
-        return False
-
-    def _load_now(self, name: str, version: int, path: Path) -> Servable:
-        self._loads.append(f"{name}/{version}")
-        try:
-            return self._load(name, version, path)
-        finally:
-            self._loads.remove(f"{name}/{version}")
+        model.set_status(ended)
 
     def _unload(self, model: ManagedModel, versions: list[int]) -> None:
         """Take versions out of the catalog, and start to close them in threads."""
@@ -370,6 +381,7 @@ class Manager:
         ends = time.monotonic() + seconds
         self._closing = True
         await self.abort()
+        self._fetches.cancel()
         if self._polling:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)

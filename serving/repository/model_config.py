@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 from serving.errors import InvalidInput
 from serving.repository.model_folder import list_versions
+from serving.repository.storage_uri import StorageUri
+from serving.repository.version_folders import BasePath
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +69,25 @@ class ModelConfig:
     """
 
     name: str
-    base_path: Path
+    base_path: BasePath
     policy: VersionPolicy = field(default_factory=Latest)
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
+def base_path_of(text: str) -> BasePath:
+    """Parse a path in TensorFlow's notation: plain, with the prefix `file://`, or a store's URI.
+
+    Raises:
+        InvalidInput: the scheme is unknown, or the URI is incomplete.
+    """
+    scheme, separator, path = text.partition("://")
+    if not separator:
+        return Path(text)
+    return Path(path) if scheme == "file" else StorageUri.parse(text)
+
+
 def local_path(text: str) -> Path:
-    """Parse a path in TensorFlow's notation: a plain path, or one with the prefix `file://`.
+    """Parse a local path in TensorFlow's notation: a plain path, or one with `file://`.
 
     Raises:
         InvalidInput: the path has another scheme, such as `gs://`.
@@ -82,7 +96,7 @@ def local_path(text: str) -> Path:
     if not separator:
         return Path(text)
     if scheme != "file":
-        msg = f"{scheme}:// cannot be read, expected a local folder; mount or copy its contents"
+        msg = f"{scheme}:// cannot be read here, expected a local file; copy it"
         raise InvalidInput(msg)
     return Path(path)
 
@@ -101,7 +115,7 @@ def by_name(models: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
         if model.name in result:
             msg = f"Illegal to list model {model.name} multiple times in config list"
             raise InvalidInput(msg)
-        if not model.base_path.is_absolute():
+        if isinstance(model.base_path, Path) and not model.base_path.is_absolute():
             msg = (
                 f"Expected model {model.name} to have an absolute path or URI; "
                 f"got base_path()={model.base_path}"
@@ -116,12 +130,16 @@ def to_json(models: Mapping[str, ModelConfig]) -> list[dict[str, Any]]:
     return [
         asdict(model)
         | {
-            "base_path": str(model.base_path),
+            "base_path": _base_path_text(model.base_path),
             "policy": [type(model.policy).__name__, asdict(model.policy)],
             "labels": dict(model.labels),
         }
         for model in models.values()
     ]
+
+
+def _base_path_text(base_path: BasePath) -> str:
+    return base_path.text if isinstance(base_path, StorageUri) else str(base_path)
 
 
 def from_json(entries: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - parsed JSON
@@ -131,7 +149,7 @@ def from_json(entries: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - parsed 
     for entry in entries:
         policy, fields = entry["policy"]
         changes = {
-            "base_path": Path(entry["base_path"]),
+            "base_path": base_path_of(entry["base_path"]),
             "policy": policies[policy](
                 **{
                     name: tuple(value) if isinstance(value, list) else value

@@ -13,8 +13,8 @@ from serving.repository.model_config import (
     ModelConfig,
     Specific,
     VersionPolicy,
+    base_path_of,
     by_name,
-    local_path,
 )
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def model_of(model: tfs_config_pb2.ModelConfig) -> ModelConfig:
 
     Raises:
         InvalidInput: the model has an unknown platform, a version policy without versions, or a
-            base path that is not local.
+            base path of an unknown scheme.
     """
     _check_platform(model)
     if model.HasField("logging_config"):
@@ -58,7 +58,7 @@ def model_of(model: tfs_config_pb2.ModelConfig) -> ModelConfig:
             f"model {model.name}: logging_config has no effect here: requests are not logged"
         )
     try:
-        base_path = local_path(model.base_path)
+        base_path = base_path_of(model.base_path)
     except InvalidInput as error:
         msg = f"model {model.name} has base_path {model.base_path!r}: {error.message}"
         raise InvalidInput(msg) from None

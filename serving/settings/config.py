@@ -1,9 +1,7 @@
 """Server settings, named as in TensorFlow Serving if it has the setting; `flags` reads them."""
 # ruff: noqa: RUF009 - `_setting` is dataclasses.field with a help text and limits
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +9,7 @@ from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.machine import available_cores
 from serving.engine.managed_model import ManagerConfig
 from serving.engine.runtime import Device, IoBinding, RuntimeConfig
-from serving.repository.model_config import ModelConfig, find_models
+from serving.repository.version_folders import BasePath
 from serving.settings import (
     batching,
     contradictions,
@@ -54,11 +52,15 @@ class ServerConfig:
     """
 
     # Models
-    models_dir: Path | None = _setting(
-        None, "folder with <name>/<version>/model.onnx for any number of models (default: models)"
+    models_dir: BasePath | None = _setting(
+        None,
+        "folder, or URI of a folder in a store, with <name>/<version>/model.onnx for any number of "
+        "models (default: models)",
     )
     model_name: str = _setting("default", "name of the model in --model_base_path")
-    model_base_path: Path | None = _setting(None, "folder with <version>/model.onnx of one model")
+    model_base_path: BasePath | None = _setting(
+        None, "folder, or URI of a folder in a store, with <version>/model.onnx of one model"
+    )
     model_config_file: Path | None = _setting(None, "ModelServerConfig in text format")
     model_config_file_poll_wait_seconds: float = _setting(
         0.0,
@@ -69,6 +71,17 @@ class ServerConfig:
     )
     file_system_poll_wait_seconds: float = _setting(
         1.0, "time between checks for new versions; 0: check once (seconds)", 0, _DAY, negative=0
+    )
+    storage_cache_dir: Path | None = _setting(
+        None,
+        "folder that versions from stores are fetched into; processes may share it (default: "
+        "onnx-serving in $XDG_CACHE_HOME, or in ~/.cache)",
+    )
+    storage_cache_bytes: int = _setting(
+        20 << 30, "most bytes in --storage_cache_dir; 0: as much as the disk has (bytes)"
+    )
+    storage_poll_wait_seconds: float = _setting(
+        10.0, "time between two looks for new versions in a store (seconds)", 0.1, _DAY
     )
     max_num_load_retries: int = _setting(
         5,
@@ -300,14 +313,6 @@ class ServerConfig:
     def __post_init__(self) -> None:
         """Check ranges, choices and contradictions."""
         contradictions.check(self)
-
-    def find_models(self) -> Callable[[], Mapping[str, ModelConfig]]:
-        """Return a function that lists the current models of `models_dir` or `model_base_path`."""
-        if self.model_base_path is None:
-            return partial(find_models, self.models_dir or DEFAULT_MODELS_DIR)
-        base_path = self.model_base_path.absolute()
-        models = {self.model_name: ModelConfig(name=self.model_name, base_path=base_path)}
-        return lambda: models
 
     def manager(self) -> ManagerConfig:
         """Return the settings of the manager, which loads and unloads versions."""

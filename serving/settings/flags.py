@@ -8,7 +8,7 @@ import difflib
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, NoReturn
 import onnxruntime
 
 from serving.errors import ConfigError, InvalidInput
-from serving.repository.model_config import local_path
+from serving.repository.model_config import base_path_of, local_path
+from serving.repository.version_folders import BasePath
 from serving.settings import tensorflow_flags
 from serving.settings.config import DEFAULT_MODELS_DIR, ServerConfig
 from serving.settings.notices import notices_of
@@ -304,7 +305,7 @@ def _docker_variables(
     name = flags.get("model_name") or environment.get(*_DOCKER_NAME)
     return {
         "model_name": name,
-        "model_base_path": Path(environment.get(*_DOCKER_BASE_PATH)) / name,
+        "model_base_path": base_path_of(environment.get(*_DOCKER_BASE_PATH)) / name,
     }
 
 
@@ -324,8 +325,9 @@ def _convert(setting: "Field[Any] | TensorFlowFlag", text: str, source: str) -> 
     """
     if setting.type is bool:
         return _boolean(text, source)
-    if setting.type == Path | None:
-        return _path(text, source) if text else None
+    if setting.type in {Path | None, BasePath | None}:
+        parse_path = local_path if setting.type == Path | None else base_path_of
+        return _path(text, source, parse_path) if text else None
     if setting.type is str:
         return text or None
     if setting.type == int | None and not text:
@@ -348,14 +350,14 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _path(text: str, source: str) -> Path:
-    """Parse a path or TensorFlow's URI of a local path.
+def _path(text: str, source: str, parse_path: Callable[[str], BasePath]) -> BasePath:
+    """Parse a path or a URI.
 
     Raises:
-        ConfigError: the path is in another file system.
+        ConfigError: the path is in a file system that cannot be read.
     """
     try:
-        return local_path(text)
+        return parse_path(text)
     except InvalidInput as error:
         msg = f"{source} is {text!r}: {error.message}"
         raise ConfigError(msg) from None

@@ -29,6 +29,7 @@ from serving.engine.manager import Manager
 from serving.errors import ServingError
 from serving.monitoring import metrics_sum
 from serving.repository.model_config import ModelConfig, from_json, to_json
+from serving.repository.version_folders import VersionFolders
 from serving.transport.listeners import Listeners
 from serving.transport.web import held_handshakes
 from serving.workers import channel
@@ -226,15 +227,16 @@ class Link:
 class WorkerManager(Manager):
     """The manager of one worker; it sends reloads to the supervisor, for all workers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - as its base class, and the link
         self,
         find_models: Callable[[], Mapping[str, ModelConfig]],
         load: LoadServable,
         config: ManagerConfig,
         catalog: Catalog,
         link: Link,
+        version_folders: VersionFolders | None = None,
     ) -> None:
-        super().__init__(find_models, load, config, catalog)
+        super().__init__(find_models, load, config, catalog, version_folders)
         self._link = link
 
     async def reload(self, models: Mapping[str, ModelConfig]) -> None:

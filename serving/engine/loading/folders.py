@@ -1,15 +1,14 @@
 """Looks for the wanted versions in the folders of models."""
 
 import logging
-from pathlib import Path
 
 from serving.engine.managed_model import ManagedModel
-from serving.repository.model_folder import list_versions
+from serving.repository.version_folders import BasePath, VersionFolders
 
 logger = logging.getLogger(__name__)
 
 
-def find_wanted(model: ManagedModel) -> list[int]:
+def find_wanted(model: ManagedModel, folders: VersionFolders) -> list[int]:
     """Return the versions that the model's policy selects from its folder; blocks.
 
     If it selects none, or the folder cannot be read, these are the loaded versions: an emptied or
@@ -20,7 +19,7 @@ def find_wanted(model: ManagedModel) -> list[int]:
     complaint = f"No versions of servable {name} found under base path {base_path}"
     versions: list[int] = []
     try:
-        versions = list_versions(base_path)
+        versions = folders.list_versions(base_path)
     except OSError as error:
         complaint = f"base path {base_path} of {name} cannot be read ({error.strerror})"
     else:
@@ -39,10 +38,10 @@ def find_wanted(model: ManagedModel) -> list[int]:
     return wanted or list(model.servables)
 
 
-def is_unreadable(folder: Path) -> bool:
+def is_unreadable(base_path: BasePath, folders: VersionFolders) -> bool:
     """Return whether a model's folder is there and cannot be read; blocks."""
     try:
-        list_versions(folder)
+        folders.list_versions(base_path)
     except OSError:
         return True
     return False

@@ -5,10 +5,10 @@ import logging
 from collections.abc import Mapping
 
 from serving.access import audit
-from serving.access.caller import CURRENT
+from serving.access.caller import ANONYMOUS, CURRENT
 from serving.access.roles import Role
 from serving.engine.manager import Manager
-from serving.errors import InvalidInput, ServingError
+from serving.errors import InvalidInput, PermissionDenied, ServingError
 from serving.inference.predictor import Predictor
 from serving.monitoring.counts import Metrics
 from serving.protocols.tfs import tensor_proto
@@ -26,6 +26,7 @@ from serving.protos.tensorflow_serving_pb2 import (
 )
 from serving.repository.model_config import ModelConfig
 from serving.repository.model_config_message import models_of
+from serving.repository.storage_uri import StorageUri
 from serving.tensors.signature import Signature, TensorSpec
 from serving.transport.method_table import Call, Method, UnaryMethod
 
@@ -123,6 +124,8 @@ class ModelMethods:
         try:
             models = models_of(request.config)
             change = audit.difference(before, models)
+            if CURRENT.get().name == ANONYMOUS:
+                _require_known_stores(before, models)
             logger.info("reload requested: %s", ", ".join(models) or "no model")
             await self._reload(models)
         except ServingError as error:
@@ -145,6 +148,33 @@ class ModelMethods:
         self._reloading.add(reloading)
         reloading.add_done_callback(self._reloading.discard)
         await asyncio.shield(reloading)
+
+
+def _require_known_stores(
+    before: Mapping[str, ModelConfig], models: Mapping[str, ModelConfig]
+) -> None:
+    """Refuse stores that the server does not read already.
+
+    Anybody may call a server without keys; nobody may have it call any host and run what that
+    sends.
+
+    Raises:
+        PermissionDenied: a model's base path is in another store.
+    """
+    known = {
+        config.base_path.root
+        for config in before.values()
+        if isinstance(config.base_path, StorageUri)
+    }
+    for name, config in models.items():
+        base_path = config.base_path
+        if isinstance(base_path, StorageUri) and base_path.root not in known:
+            msg = (
+                f"model {name} has base_path {base_path}, in a store that this server does not "
+                "read yet; name the store on its command line or in its --model_config_file, or "
+                "let callers reload with a key (--api_keys_file)"
+            )
+            raise PermissionDenied(msg)
 
 
 def _write_signature(signature: Signature, proto: tensorflow_pb2.SignatureDef) -> None:

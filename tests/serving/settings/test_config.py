@@ -84,7 +84,7 @@ def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
         (["--open_access=admin", "--api_keys_file=a"], {}, "--open_access has 'admin', expected"),
         (["--precision=int4"], {}, "--precision is 'int4', expected one of auto, fp32, fp16, w8"),
         (["--front=apache"], {}, "--front is 'apache', expected one of asgi, grpcio"),
-        (["--model_base_path=s3://b/m"], {}, "s3:// cannot be read, expected a local folder"),
+        (["--model_base_path=ftp://b/m"], {}, "ftp:// cannot be read, expected a local folder"),
         (
             [
                 *("--tensorflow_session_parallelism=1", "--tensorflow_intra_op_parallelism=1"),
@@ -140,8 +140,8 @@ def test_tensorflow_servings_container_variables_name_the_model():
     """MODEL_NAME is the model's name and its folder in /models, as in the official image."""
     parsed = parse_config([], {"MODEL_NAME": "half_plus_two"})
 
-    (model,) = parsed.find_models()().values()
-    assert (model.name, model.base_path) == ("half_plus_two", Path("/models/half_plus_two"))
+    assert parsed.model_name == "half_plus_two"
+    assert parsed.model_base_path == Path("/models/half_plus_two")
 
 
 def test_a_batching_file_sets_threads_and_sizes(tmp_path, monkeypatch):

@@ -89,8 +89,8 @@ def test_an_empty_list_is_a_list(path):
             "1: model a has a specific version policy without versions",
         ),
         (
-            'model_config_list {\n config { name: "a" base_path: "gs://b/a" }\n}',
-            "2: model a has base_path 'gs://b/a': gs:// cannot be read, expected a local folder",
+            'model_config_list {\n config { name: "a" base_path: "ftp://b/a" }\n}',
+            "2: model a has base_path 'ftp://b/a': ftp:// cannot be read, expected a local folder",
         ),
         (
             "\ncustom_model_config {}",

@@ -1,0 +1,1 @@
+"""Models from object stores and web servers: listed in the background, fetched into a cache."""
