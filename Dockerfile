@@ -1,12 +1,13 @@
 # The images of this repository. Each image is a target:
 #   docker build --target serving-cpu -t onnx-serving:cpu .
+#   docker build --target serving-cpu-storage -t onnx-serving:cpu-storage .
 #   docker build --target serving-cpu-tensorflow -t onnx-serving:cpu-tensorflow .
 #   docker build --target serving-gpu -t onnx-serving:gpu .
 #   docker build --target loadtest -t onnx-serving:loadtest .
 #   docker build --target training -t onnx-serving:training .
 # BuildKit is not needed: there is no RUN --mount and no heredoc. Without BuildKit, Docker builds every stage that stands before
 # the requested one. The stages are therefore ordered by how often their image is built and by its size: first serving-cpu and
-# nothing that it does not need, then loadtest, TensorFlow's 1.6 GB, CUDA's 2.6 GB, and the training with both. For networks
+# nothing that it does not need, then loadtest, the libraries of stores, TensorFlow's 1.6 GB, CUDA's 2.6 GB, and the training with both. For networks
 # without a registry or with their own certificates, see deploy/README.md.
 
 # Any Debian-like image with Python 3.11 to 3.13 and its venv module. deploy/make-base-image.sh makes one without a registry.
@@ -160,6 +161,32 @@ ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="onnx-serving (load test)" \
       org.opencontainers.image.description="Latency and accuracy of the same answers" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# ---- serving-cpu-storage-venv: the libraries of the stores beside those of the `serve` extra ----
+FROM serving-cpu-venv AS serving-cpu-storage-venv
+COPY deploy/requirements/serving-cpu-storage.txt /opt/builder/
+RUN /opt/builder/pip-install.sh "the libraries of the extras s3, gcs, azure, huggingface and http (100 MB)" \
+      --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: \
+      -r /opt/builder/serving-cpu-storage.txt \
+    && mkdir /cache \
+    && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' \) -exec rm -rf {} + \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+# ---- serving-cpu-storage: the same server, which also takes models from stores ----
+FROM serving AS serving-cpu-storage
+# The cache of fetched versions; a named volume that is mounted there gets the owner of this folder.
+COPY --from=serving-cpu-storage-venv --chown=10001:10001 /cache /cache
+ENV SERVING_STORAGE_CACHE_DIR=/cache
+COPY --from=serving-cpu-storage-venv /opt/venv /opt/venv
+COPY --from=serving-app /app /app
+COPY --from=serving-app /build/deploy/bin/ /usr/bin/
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="onnx-serving (CPU, with storage)" \
+      org.opencontainers.image.description="TensorFlow Serving's API on ONNX Runtime, with models from stores" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -32,8 +32,9 @@ ABOUT_train := the training with TensorFlow: 2.3 GB, 2 to 6 minutes
 ABOUT_dev := every role, TensorFlow and the test tools: 3.8 GB, 2 to 10 minutes. Smaller: make $(VENV)/.train, .export, .serve or .loadtest
 
 # The environments of the images with the extras that they install, for `make hashes`.
-IMAGES := serving-cpu serving-cpu-tensorflow serving-gpu loadtest training training-export
+IMAGES := serving-cpu serving-cpu-storage serving-cpu-tensorflow serving-gpu loadtest training training-export
 EXTRAS_serving-cpu := serve
+EXTRAS_serving-cpu-storage := serve s3 gcs azure huggingface http
 EXTRAS_serving-cpu-tensorflow := serve tensorflow
 EXTRAS_serving-gpu := serve-gpu
 EXTRAS_loadtest := loadtest
@@ -43,7 +44,7 @@ EXTRAS_training-export := export
 SBOM_IMAGES ?=
 # The images that `make release` builds: stages of the Dockerfile, nothing for none. DOCKER_ARGS are arguments of its
 # `docker build`. With DRY_RUN=1 it builds no image and sets no tag.
-RELEASE_IMAGES ?= serving-cpu serving-cpu-tensorflow serving-gpu loadtest training
+RELEASE_IMAGES ?= serving-cpu serving-cpu-storage serving-cpu-tensorflow serving-gpu loadtest training
 DOCKER_ARGS ?=
 DRY_RUN ?=
 
@@ -171,7 +172,8 @@ site: $(VENV)/.site ## Build the documentation as a site in build/site; a broken
 
 lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
-		--extra dev --extra serve-gpu --extra train-jax --extra otel --no-annotate --no-header --no-emit-index-url --output-file constraints.txt
+		--extra dev --extra serve-gpu --extra train-jax --extra otel --extra gcs --extra azure --extra huggingface \
+		--no-annotate --no-header --no-emit-index-url --output-file constraints.txt
 	$(MAKE) hashes
 
 hashes: $(addprefix deploy/requirements/,$(IMAGES)) ## Write deploy/requirements again: the libraries of each image with their hashes

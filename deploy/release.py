@@ -27,6 +27,7 @@ PACKAGES = ("training", "export", "serving", "loadtest")
 # The stages of the Dockerfile, and what the tags of their images end with.
 IMAGES = {
     "serving-cpu": "",
+    "serving-cpu-storage": "-storage",
     "serving-cpu-tensorflow": "-tensorflow",
     "serving-gpu": "-gpu",
     "loadtest": "-loadtest",

@@ -16,7 +16,7 @@ from referencing import Registry, Resource
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-OVERLAYS = ("cpu", "gpu", "pvc", "keda")
+OVERLAYS = ("cpu", "gpu", "pvc", "keda", "storage")
 KUBECTL = shutil.which("kubectl")
 MISSING_KUBECTL = "needs kubectl (Debian: apt-get install kubernetes-client)"
 # The manifests need `preStop.sleep`, which 1.30 has by default.

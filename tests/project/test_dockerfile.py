@@ -39,7 +39,12 @@ def ancestors(target: str) -> set[str]:
     [
         ("serving-cpu", set()),
         ("loadtest", {"serving-cpu", "serving-cpu-venv", "serving-app", "serving"}),
-        ("serving-cpu-tensorflow", {"serving-cpu", "loadtest-venv", "loadtest-app", "loadtest"}),
+        ("serving-cpu-storage", {"serving-cpu", "loadtest-venv", "loadtest-app", "loadtest"}),
+        (
+            "serving-cpu-tensorflow",
+            {"serving-cpu", "loadtest-venv", "loadtest-app", "loadtest"}
+            | {"serving-cpu-storage-venv", "serving-cpu-storage"},
+        ),
     ],
 )
 def test_no_unneeded_stage_stands_before_an_image(target, unneeded):
@@ -49,7 +54,9 @@ def test_no_unneeded_stage_stands_before_an_image(target, unneeded):
     assert set(names[: names.index(target)]) - ancestors(target) == unneeded
 
 
-@pytest.mark.parametrize("image", ["serving-cpu", "loadtest", "serving-cpu-tensorflow"])
+@pytest.mark.parametrize(
+    "image", ["serving-cpu", "loadtest", "serving-cpu-storage", "serving-cpu-tensorflow"]
+)
 def test_the_large_images_come_last(image):
     """No stage of the images with CUDA stands before an image without it."""
     names = list(stages())
@@ -59,7 +66,7 @@ def test_the_large_images_come_last(image):
     assert min(map(names.index, large - ancestors("serving-cpu"))) > names.index(image)
 
 
-@pytest.mark.parametrize("other", ["serving-cpu-tensorflow", "serving-gpu"])
+@pytest.mark.parametrize("other", ["serving-cpu-storage", "serving-cpu-tensorflow", "serving-gpu"])
 def test_all_servers_have_the_same_settings(other):
     """User, entry point, health check and stop signal are those of the stage `serving`."""
     names = ("USER", "ENTRYPOINT", "HEALTHCHECK", "STOPSIGNAL", "EXPOSE", "WORKDIR", "CMD")
