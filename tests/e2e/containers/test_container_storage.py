@@ -12,7 +12,7 @@ from sample_models import arithmetic_models
 
 from serving.client import PredictClient
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 IMAGE = "onnx-serving:storage-test"
 
