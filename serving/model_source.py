@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
@@ -15,6 +16,7 @@ from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import ConfigError, DataLoss
 from serving.protocols.tfs import warmup
+from serving.repository import explicit_models
 from serving.repository.model_config import ModelConfig
 from serving.repository.model_folder import list_versions
 from serving.settings.config import DEFAULT_MODELS_DIR, ServerConfig
@@ -33,7 +35,7 @@ class ModelSource:
             link: Link to the supervisor; None if this process is the whole server.
 
         Raises:
-            ConfigError: the model config file is invalid.
+            ConfigError: the model config file is invalid, or `--load_models` names no model.
         """
         self._config = config
         self._link = link
@@ -43,11 +45,18 @@ class ModelSource:
             retry_seconds = config.manager().retry_seconds
             self._file = ModelConfigFile(config.model_config_file, retry_seconds=retry_seconds)
         self._in_folders = config.find_models()
+        if self._given is None and config.model_control_mode == "explicit":
+            self._given = explicit_models.at_start(self._in_folders, config.load_models)
 
     @property
     def file_failures(self) -> int:
         """Number of polls of the model config file whose model list could not be served."""
         return 0 if self._file is None else self._file.failures
+
+    @property
+    def repository(self) -> Callable[[], Mapping[str, ModelConfig]] | None:
+        """Lists the models that calls may load, by name; None if calls may load none."""
+        return self._in_folders if self._config.model_control_mode == "explicit" else None
 
     def find(self) -> Mapping[str, ModelConfig]:
         """Return the models to serve now, by name.
@@ -107,6 +116,20 @@ class ModelSource:
             )
             raise ConfigError(msg)
 
+    def require_loaded(self, catalog: Catalog) -> None:
+        """Refuse to start without a model of `--load_models`, as Triton does.
+
+        Raises:
+            ConfigError: a model could not be loaded.
+        """
+        if self._config.model_control_mode != "explicit":
+            return
+        for name, model in catalog.models.items():
+            if not model.servables:
+                reason = model.why_unavailable(None)
+                msg = f"--load_models names {name}, which cannot be loaded: {reason}"
+                raise ConfigError(msg)
+
 
 def _not_readable(error: PermissionError) -> str:
     """The message for a folder of models that this process may not read."""
@@ -132,9 +155,11 @@ def version_loader(
             inputs; 0: no warm-up at all.
     """
 
-    def load(name: str, version: int, path: Path) -> Servable:
+    def load(
+        name: str, version: int, path: Path, own: Mapping[str, int] = MappingProxyType({})
+    ) -> Servable:
         try:
-            batching = batching_of(name, path)
+            batching = batching_of(name, path).changed(own)
         except ConfigError as error:
             raise DataLoss(str(error)) from error
         servable = Servable.load(name, version, path, runtime, batching, warm_up=bool(warm_up))

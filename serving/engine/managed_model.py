@@ -7,7 +7,9 @@ from pathlib import Path
 from serving.engine.catalog import ModelEntry
 from serving.engine.servable import Servable
 
-LoadServable = Callable[[str, int, Path], Servable]
+# Loads a version from its folder into a servable and blocks; the arguments are the model's name, the
+# version number, the folder and, if it is not empty, `ModelConfig.batching`.
+LoadServable = Callable[..., Servable]
 
 
 @dataclass(frozen=True, kw_only=True)

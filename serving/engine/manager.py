@@ -26,6 +26,7 @@ from serving.engine.servable import Servable
 from serving.engine.unloading import Unloading
 from serving.engine.version_labels import check_labels
 from serving.errors import ServingError, StatusCode, Unavailable, UnknownError
+from serving.repository import explicit_models
 from serving.repository.model_config import ModelConfig
 from serving.repository.model_folder import fingerprint, version_path
 
@@ -62,7 +63,7 @@ class Manager:
         Args:
             find_models: Returns the models to serve; called in a thread at every poll. If it raises
                 OSError, the models stay as they are.
-            load: Loads a version from a folder. It is called in a thread, one call at a time,
+            load: See `LoadServable`. It is called in a thread, one call at a time,
                 because ONNX Runtime sessions must not be created concurrently.
             config: See `ManagerConfig`.
             catalog: The catalog that this manager fills.
@@ -74,6 +75,7 @@ class Manager:
         self.catalog = catalog
         catalog.models = self._models
         self._changing = asyncio.Lock()
+        self._reloads = asyncio.Lock()
         self._polling: asyncio.Task[None] | None = None
         self._complaint = ""
         self._prepared: PreparedModels | None = None
@@ -136,7 +138,7 @@ class Manager:
             except OSError as error:
                 self._complain(f"models stay as they are: {error}")
                 return
-            if not wanted and self._is_serving():
+            if not wanted and any(model.servables for model in self._models.values()):
                 # As with the folder of one model, this is more likely a mistake than a decision.
                 self._complain("models stay as they are: no model is left in the models folder")
                 return
@@ -158,9 +160,6 @@ class Manager:
                 self.catalog.retire({name: model})
             self.on_change()
         await self._unloading.wait(_UNLOAD_PATIENCE_SECONDS)
-
-    def _is_serving(self) -> bool:
-        return any(model.servables for model in self._models.values())
 
     async def _is_unreadable(self, model: ManagedModel) -> bool:
         """Return whether the model's folder is unreadable, which `find_models` takes for gone."""
@@ -212,7 +211,7 @@ class Manager:
         try:
             path = version_path(model.config.base_path, version)
             async with self.loading(), progress.reported(f"{name}/{version}"):
-                loading = asyncio.to_thread(self._load_now, name, version, path)
+                loading = asyncio.to_thread(self._load_now, model.config, version, path)
                 servable = await self._unloading.unless_cancelled(loading)
         except DeviceError as error:
             if asyncio.current_task() is not self._polling:
@@ -240,12 +239,13 @@ class Manager:
         )
         return False
 
-    def _load_now(self, name: str, version: int, path: Path) -> Servable:
-        self._loads.append(f"{name}/{version}")
+    def _load_now(self, config: ModelConfig, version: int, path: Path) -> Servable:
+        name, own = f"{config.name}/{version}", [config.batching] if config.batching else []
+        self._loads.append(name)
         try:
-            return self._load(name, version, path)
+            return self._load(config.name, version, path, *own)
         finally:
-            self._loads.remove(f"{name}/{version}")
+            self._loads.remove(name)
 
     def _unload(self, model: ManagedModel, versions: list[int]) -> None:
         """Take versions out of the catalog, and start to close them in threads."""
@@ -267,8 +267,23 @@ class Manager:
             UnknownError: a model did not become available.
             FailedPrecondition: a label names a version that is not available.
         """
-        await self.prepare(models)
-        await self.commit()
+        async with self._reloads:
+            await self.prepare(models)
+            await self.commit()
+
+    async def change(self, changes: Mapping[str, ModelConfig | None]) -> None:
+        """Serve a few models more, less or in another way, as by `reload`.
+
+        Args:
+            changes: See `explicit_models.changed`, of which the result is served.
+
+        Raises:
+            UnknownError, FailedPrecondition: see `reload`.
+        """
+        async with self._reloads:
+            now = {name: model.config for name, model in self._models.items()}
+            await self.prepare(explicit_models.changed(now, changes))
+            await self.commit()
 
     async def prepare(self, models: Mapping[str, ModelConfig]) -> None:
         """Load another set of models without serving it.
