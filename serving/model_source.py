@@ -58,6 +58,11 @@ class ModelSource:
         """Lists the models that calls may load, by name; None if calls may load none."""
         return self._in_folders if self._config.model_control_mode == "explicit" else None
 
+    async def settle(self) -> None:
+        """If calls load models, let all workers begin with the same versions; see `Link.settle`."""
+        if self._link is not None and self.repository is not None and self._given is not None:
+            self._given = await self._link.settle(self._given)
+
     def find(self) -> Mapping[str, ModelConfig]:
         """Return the models to serve now, by name.
 
