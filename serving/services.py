@@ -122,9 +122,7 @@ class Services:
             is_ready=is_ready,
             metrics=metrics,
             server_name=config.kserve_server_name,
-            extensions=extensions(
-                statistics=counted is not None, explicit=repository is not None
-            ),
+            extensions=extensions(statistics=counted is not None, explicit=repository is not None),
         )
         management = Management(
             kserve,

@@ -25,7 +25,6 @@ from serving.errors import StatusCode
 from serving.monitoring import identity, metric_table, version_statistics
 from serving.monitoring.counts import LATENCY_MICROSECONDS, Metrics
 from serving.monitoring.histogram import Histogram
-from serving.monitoring.version_statistics import VersionStatistics
 from serving.transport.certificates.watch import CertificateWatch
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,7 +32,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _RUNTIME = "ONNXRuntime"
 # Triton's reasons of failed requests; all other codes are those of OTHER.
 _REASONS = {
-    "REJECTED": {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED},
+    "REJECTED": {
+        StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.RESOURCE_EXHAUSTED,
+    },
     "CANCELED": {StatusCode.CANCELLED},
     "BACKEND": {StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.OUT_OF_RANGE},
 }
@@ -195,7 +198,9 @@ class MetricsPage(Collector):
     def _triton(self) -> Iterator[Metric]:
         """Yield the metrics of each version under Triton's names."""
         of_versions = version_statistics.read(version_statistics.collect(self._metrics))
-        values: dict[metric_table.MetricRow, Callable[[VersionStatistics], int]] = {
+        values: dict[
+            metric_table.MetricRow, Callable[[version_statistics.VersionStatistics], int]
+        ] = {
             metric_table.NV_SUCCESS: lambda one: one.success.count,
             metric_table.NV_COUNT: lambda one: one.rows,
             metric_table.NV_EXEC_COUNT: lambda one: one.runs,

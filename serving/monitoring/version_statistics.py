@@ -24,7 +24,8 @@ _LAST = "version_last_inference"
 _STAGES = ("gathering", "running", "delivering")
 
 
-class Duration(NamedTuple):
+@dataclass(frozen=True)
+class Duration:
     """A number of events and the time of all of them together, in nanoseconds."""
 
     count: int

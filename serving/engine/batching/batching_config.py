@@ -59,10 +59,10 @@ class BatchingConfig:
 
         A new `max_batch_size` also replaces the settings that would enlarge it or pad to it.
         """
-        sizes: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         if "max_batch_size" in changes:
-            sizes = {"max_batch_size_on_cuda": 0, "allowed_batch_sizes": ()}
-        return replace(self, **sizes, **changes)
+            fields = {"max_batch_size_on_cuda": 0, "allowed_batch_sizes": ()}
+        return replace(self, **fields, **dict[str, Any](changes))
 
     def limited_to(self, sizes: tuple[int, ...]) -> "BatchingConfig":
         """Return these settings with other allowed sizes, ascending; batches fill the last one."""

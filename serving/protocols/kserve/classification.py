@@ -52,7 +52,9 @@ def classified(prediction: Prediction, counts: Mapping[str, int]) -> Prediction:
     for alias, count in counts.items():
         if count and alias in outputs:
             array = outputs[alias]
-            texts = _best(alias, array, count, servable.class_names, rows=batched and array.ndim > 0)
+            texts = _best(
+                alias, array, count, servable.class_names, rows=batched and array.ndim > 0
+            )
             outputs[alias] = texts if batched and array.ndim > 0 else texts[0]
     return prediction._replace(outputs=outputs)
 

@@ -8,6 +8,7 @@ loads and unloads models.
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from serving.access.caller import CURRENT
@@ -177,21 +178,21 @@ def _statistics(one: VersionStatistics) -> dict[str, Any]:
         "inference_count": one.rows,
         "execution_count": one.runs,
         "inference_stats": {
-            "success": one.success._asdict(),
-            "fail": one.fail._asdict(),
-            "queue": one.queue._asdict(),
-            "compute_input": one.gathering._asdict(),
-            "compute_infer": one.running._asdict(),
-            "compute_output": one.delivering._asdict(),
-            "cache_hit": _NONE._asdict(),
-            "cache_miss": _NONE._asdict(),
+            "success": asdict(one.success),
+            "fail": asdict(one.fail),
+            "queue": asdict(one.queue),
+            "compute_input": asdict(one.gathering),
+            "compute_infer": asdict(one.running),
+            "compute_output": asdict(one.delivering),
+            "cache_hit": asdict(_NONE),
+            "cache_miss": asdict(_NONE),
         },
         "batch_stats": [
             {
                 "batch_size": size.size,
-                "compute_input": size.gathering._asdict(),
-                "compute_infer": size.running._asdict(),
-                "compute_output": size.delivering._asdict(),
+                "compute_input": asdict(size.gathering),
+                "compute_infer": asdict(size.running),
+                "compute_output": asdict(size.delivering),
             }
             for size in one.sizes
         ],

@@ -157,7 +157,7 @@ class ManagementMethods:
         return response
 
 
-def _filled(message: Filled, document: Mapping[str, Any]) -> Filled:
+def _filled(message: Filled, document: dict[str, Any]) -> Filled:
     """Return a message with the fields that a document has in their JSON form."""
     return json_format.ParseDict(document, message)
 

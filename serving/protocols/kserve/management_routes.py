@@ -62,9 +62,7 @@ class ManagementRoutes:
             raise InvalidInput(msg)
         index = await self._repository.index(ready=ready)
         # As in Triton, a model that was never loaded has only its name.
-        entries = [
-            entry._asdict() if entry.state else {"name": entry.name} for entry in index
-        ]
+        entries = [entry._asdict() if entry.state else {"name": entry.name} for entry in index]
         return _response(entries)
 
     async def load(self, request: HttpRequest) -> HttpResponse:

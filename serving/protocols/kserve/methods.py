@@ -2,8 +2,8 @@
 
 A request with `raw_input_contents` is answered with `raw_output_contents`, and a request with typed
 contents is answered with typed contents: each client gets the form that it uses. FP16 and BF16 have
-no typed form: if an answer has such an output, all its outputs are raw. Clients of Triton may expect
-raw answers to typed requests, as Triton sends them; `--kserve_raw_answers` sends all answers raw.
+no typed form: if an answer has such an output, all its outputs are raw. Triton also answers typed
+requests in raw form, and some clients expect it: `--kserve_raw_answers` makes all answers raw.
 """
 
 from collections.abc import Iterable, Mapping
@@ -240,9 +240,7 @@ def _response(
         id=request.id,
     )
     arrays = prediction.outputs
-    raw = raw or not all(
-        tensor_bytes.has_typed_form(array) for array in arrays.values()
-    )
+    raw = raw or not all(tensor_bytes.has_typed_form(array) for array in arrays.values())
     for alias, array in arrays.items():
         datatype = tensor_bytes.datatype_of(DataType.from_numpy(array.dtype))
         output = response.outputs.add(name=alias, datatype=datatype, shape=array.shape)
