@@ -9,6 +9,8 @@ from serving.protos import kserve_pb2
 from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
 
 SERVICE = "/inference.GRPCInferenceService/"
+# Triton's extensions that a server has whose models no call may load or unload.
+EXTENSIONS = {"binary_tensor_data", "classification", "model_configuration", "statistics"}
 ELEMENTS = {
     "BOOL": [True, False],
     "UINT8": [0, 255],

@@ -130,7 +130,7 @@ class Management:
             self._kserve.servable(model, "")
         if changes:
             msg = (
-                f"trace settings cannot be changed by a call, but {', '.join(changes)} are given; "
+                f"trace settings cannot be changed by a call; given: {', '.join(changes)}; "
                 "start the server with or without --enable_tracing, and with the OTEL_* variables "
                 "of docs/tracing.md"
             )
@@ -155,7 +155,7 @@ class Management:
         """
         if changes:
             msg = (
-                f"log settings cannot be changed by a call, but {', '.join(changes)} are given; "
+                f"log settings cannot be changed by a call; given: {', '.join(changes)}; "
                 "start the server with another --log_format"
             )
             raise Unsupported(msg)

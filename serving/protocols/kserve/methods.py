@@ -163,8 +163,8 @@ class KServeMethods:
             where = f'output "{output.name}"'
             check_tensor_parameters(where, output.parameters)
             if CLASSIFICATION in output.parameters:
-                value = output.parameters[CLASSIFICATION].int64_param
-                classes[output.name] = count_of(where, value)
+                count = _parameters(output.parameters)[CLASSIFICATION]
+                classes[output.name] = count_of(where, count)
         prediction = await self._operations.infer(
             request.model_name,
             request.model_version,
