@@ -1,7 +1,7 @@
 """The models that the examples of Triton's Python client call, as tiny real ONNX models.
 
-Names, inputs and outputs are those of the models in Triton's repository. The classifiers of pictures
-have three classes, the colours, and the greatest value of a colour is its score.
+Names, inputs and outputs are those of the models in Triton's repository. The classifiers of
+pictures have three classes, the colours; the greatest value of a colour is its score.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def custom_identity_int32(models_dir: Path) -> None:
 
 
 def densenet_onnx(models_dir: Path) -> None:
-    """The greatest value of each colour, float32: `data_0` (3, 224, 224), no batch, to `fc6_1` (3,)."""
+    """A classifier, float32: `data_0` (3, 224, 224), without a batch, to `fc6_1` (3,)."""
     _picture(
         models_dir / "densenet_onnx",
         ("data_0", [3, PICTURE, PICTURE]),
@@ -63,7 +63,7 @@ def densenet_onnx(models_dir: Path) -> None:
 
 
 def inception_graphdef(models_dir: Path) -> None:
-    """The greatest value of each colour, float32: `input` (batch, 224, 224, 3) to `scores` (batch, 3)."""
+    """A classifier, float32: `input` (batch, 224, 224, 3) to `scores` (batch, 3)."""
     _picture(
         models_dir / "inception_graphdef",
         ("input", [-1, PICTURE, PICTURE, 3]),
@@ -138,5 +138,3 @@ def _picture(
         publishing.write_signatures(path, {"serving_default": signature}, class_names=COLOURS)
 
     publishing.publish(folder, write)
-
-

@@ -13,7 +13,11 @@ VERSION = "failed to get model version from specified version string"
     ("name", "version", "answer"),
     [
         ("nope", "", ("NOT_FOUND", "Request for unknown model: 'nope' is not found; Servable not")),
-        ("add", "7", ("NOT_FOUND", "Request for unknown model: 'add' version 7 is not found; Serv")),
+        (
+            "add",
+            "7",
+            ("NOT_FOUND", "Request for unknown model: 'add' version 7 is not found; Ser"),
+        ),
         ("add", "latest", ("INVALID_ARGUMENT", f"{VERSION} 'latest', expected a number")),
         ("add", "-1", ("INVALID_ARGUMENT", f"{VERSION} '-1'")),
         ("add", "9" * 5000, ("INVALID_ARGUMENT", f"{VERSION} '999")),
@@ -74,8 +78,7 @@ def _signature(**choice):
         (
             lambda request: request.inputs[0].contents.fp32_contents.extend([1, 2, 3]),
             "INVALID_ARGUMENT",
-            "contents field must not be specified when using raw_input_contents for 'x' for model "
-            "'identity'",
+            "contents field must not be specified when using raw_input_contents for 'x' for model",
         ),
         (
             lambda request: request.raw_input_contents.append(b""),

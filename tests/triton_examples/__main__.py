@@ -1,4 +1,4 @@
-"""Runs the examples of Triton's Python client: `python tests/triton --examples DIR`.
+"""Runs the examples of Triton's Python client: `python tests/triton_examples --examples DIR`.
 
 DIR is `src/python/examples` of a checkout of github.com/triton-inference-server/client. The
 environment that `make tritonclient` installs runs them. Prints a table in Markdown, as
@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from triton.examples import EXAMPLES, Lab, client_python
+from triton_examples.examples import EXAMPLES, Lab, client_python
 
 
 def main() -> int:

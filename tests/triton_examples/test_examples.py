@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from triton.examples import EXAMPLES, Lab, client_python
+from triton_examples.examples import EXAMPLES, Lab, client_python
 
 FOLDER = os.environ.get("TRITON_EXAMPLES", "")
 

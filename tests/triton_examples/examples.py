@@ -1,7 +1,7 @@
 """The examples of Triton's Python client, and how each is run against a server of this checkout.
 
-The files are those of `src/python/examples` in github.com/triton-inference-server/client, unchanged;
-they are not part of this repository. The models are `sample_models/triton_models.py`.
+The files are those of `src/python/examples` in github.com/triton-inference-server/client. They are
+not part of this repository. The models are those of `sample_models/triton_models.py`.
 """
 
 import shutil
