@@ -58,6 +58,14 @@ scrape_configs:
 - With several workers, any worker answers with the sum of all workers ([workers](workers.md)).
 - The page itself, health checks and metadata are not counted as requests.
 """
+TRITON = """
+## Triton's metrics
+
+With `--triton_metrics`, the page also has these metrics under the names and labels that
+dashboards, autoscalers and routers for Triton read ([Triton's clients and tools](triton.md)).
+Times are summed over all requests; `rate(nv_inference_queue_duration_us[1m]) /
+rate(nv_inference_request_success[1m])` is the mean time in the queue.
+"""
 PROCESS = """
 ## The process
 
@@ -117,11 +125,11 @@ def _metrics_of(expression: str, recorded: Mapping[str, str]) -> set[str]:
     return found
 
 
-def rows(alerts: Mapping[str, Sequence[str]], *, own: bool) -> Iterator[str]:
-    """Yield the lines of one of the two tables: this server's own metrics, or the others."""
+def rows(alerts: Mapping[str, Sequence[str]], prefix: str) -> Iterator[str]:
+    """Yield the lines of the table of the metrics whose names have a prefix."""
     yield from ("", "| name | type | labels | meaning | alert |", "|---|---|---|---|---|")
     for row in METRICS:
-        if row.name.startswith("onnx_serving_") is own:
+        if row.name.startswith(prefix):
             yield _row(row, alerts.get(row.name, ()))
 
 
@@ -139,8 +147,9 @@ def render() -> str:
     """
     found = alerts()
     process = f"{PROCESS.rstrip()} `process_open_fds` has the alert {found['process_open_fds'][0]}."
-    parts = [HEAD, "## TensorFlow Serving's metrics", *rows(found, own=False), "", "## Own metrics"]
-    parts += [*rows(found, own=True), process, ALERTS.rstrip().format(up=", ".join(found["up"]))]
+    parts = [HEAD, "## TensorFlow Serving's metrics", *rows(found, ":tensorflow:serving:"), ""]
+    parts += ["## Own metrics", *rows(found, "onnx_serving_"), TRITON.rstrip()]
+    parts += [*rows(found, "nv_"), process, ALERTS.rstrip().format(up=", ".join(found["up"]))]
     return "\n".join(parts) + "\n"
 
 

@@ -1,6 +1,7 @@
 """The ASGI applications of the server's ports, built from its services."""
 
 from dataclasses import replace
+from typing import Any
 
 from serving.access.gate import Gate
 from serving.services import Services
@@ -46,15 +47,15 @@ class Applications:
         self._unread = UnreadAnswers(network.max_buffered_bytes)
         self.budget = ByteBudget(network.max_buffered_bytes)
         self._flows = Flows(network.trusted_proxies)
-        self.http = HttpApplication(
-            services.routes,
-            max_body_bytes=network.max_message_bytes,
-            budget=self.budget,
-            unread=self._unread,
-            with_cors=with_cors,
-            gate=gate,
-            flows=self._flows,
-        )
+        self._http_settings: dict[str, Any] = {
+            "max_body_bytes": network.max_message_bytes,
+            "budget": self.budget,
+            "unread": self._unread,
+            "with_cors": with_cors,
+            "gate": gate,
+            "flows": self._flows,
+        }
+        self.http = HttpApplication(services.routes, **self._http_settings)
         few = min(network.max_connections, _FEW_CONNECTIONS)
         self.admin_network = replace(network, max_connections=few)
         self.health_network = replace(
@@ -67,7 +68,8 @@ class Applications:
 
     def admin(self) -> Application:
         """Return the application of the admin listener, which answers everything."""
-        return self._grpc(self.http, admin=True)
+        http = HttpApplication(self._services.admin_routes, **self._http_settings)
+        return self._grpc(http, admin=True)
 
     def _grpc(self, beside: Application, *, admin: bool) -> Application:
         return GrpcApplication(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
@@ -16,6 +17,7 @@ from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import ConfigError, DataLoss
 from serving.protocols.tfs import warmup
+from serving.repository import explicit_models
 from serving.repository.model_config import ModelConfig, find_models
 from serving.repository.version_folders import BasePath
 from serving.settings.config import DEFAULT_MODELS_DIR, ServerConfig
@@ -36,7 +38,7 @@ class ModelSource:
             link: Link to the supervisor; None if this process is the whole server.
 
         Raises:
-            ConfigError: the model config file is invalid.
+            ConfigError: the model config file is invalid, or `--load_models` names no model.
         """
         self._config = config
         self._link = link
@@ -51,11 +53,25 @@ class ModelSource:
             progress.note,
         )
         self._in_folders = _finder(config, self._storage)
+        if self._given is None and config.model_control_mode == "explicit":
+            self._given = explicit_models.at_start(
+                self._in_folders, config.load_models, self._storage
+            )
 
     @property
     def file_failures(self) -> int:
         """Number of polls of the model config file whose model list could not be served."""
         return 0 if self._file is None else self._file.failures
+
+    @property
+    def repository(self) -> Callable[[], Mapping[str, ModelConfig]] | None:
+        """Lists the models that calls may load, by name; None if calls may load none."""
+        return self._in_folders if self._config.model_control_mode == "explicit" else None
+
+    async def settle(self) -> None:
+        """If calls load models, let all workers begin with the same versions; see `Link.settle`."""
+        if self._link is not None and self.repository is not None and self._given is not None:
+            self._given = await self._link.settle(self._given)
 
     def find(self) -> Mapping[str, ModelConfig]:
         """Return the models to serve now, by name.
@@ -119,6 +135,20 @@ class ModelSource:
             )
             raise ConfigError(msg)
 
+    def require_loaded(self, catalog: Catalog) -> None:
+        """Refuse to start without a model of `--load_models`, as Triton does.
+
+        Raises:
+            ConfigError: a model could not be loaded.
+        """
+        if self._config.model_control_mode != "explicit":
+            return
+        for name, model in catalog.models.items():
+            if not model.servables:
+                reason = model.why_unavailable(None)
+                msg = f"--load_models names {name}, which cannot be loaded: {reason}"
+                raise ConfigError(msg)
+
 
 def _absolute(path: BasePath) -> BasePath:
     return path.absolute() if isinstance(path, Path) else path
@@ -167,9 +197,11 @@ def version_loader(
             inputs; 0: no warm-up at all.
     """
 
-    def load(name: str, version: int, path: Path) -> Servable:
+    def load(
+        name: str, version: int, path: Path, own: Mapping[str, int] = MappingProxyType({})
+    ) -> Servable:
         try:
-            batching = batching_of(name, path)
+            batching = batching_of(name, path).changed(own)
         except ConfigError as error:
             raise DataLoss(str(error)) from error
         servable = Servable.load(name, version, path, runtime, batching, warm_up=bool(warm_up))

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from serving.access import keys_file, roles
@@ -12,15 +14,15 @@ from serving.access.keys_file import KeysFile
 from serving.applications import Applications
 from serving.engine.batching import active_runs
 from serving.engine.catalog import Catalog
-from serving.engine.devices.provider import CPU, CUDA, available_providers, choose_providers
+from serving.engine.devices import provider
 from serving.engine.machine import watch_memory
-from serving.engine.runtime import RuntimeConfig
 from serving.errors import ConfigError, FailedPrecondition
 from serving.model_source import ModelSource, version_loader
-from serving.monitoring import metrics_page
+from serving.monitoring import metrics_page, version_statistics
 from serving.monitoring.counts import Metrics
 from serving.monitoring.metrics_page import MetricsPage
 from serving.monitoring.shared_page import SharedPage
+from serving.monitoring.version_statistics import VersionStatistics
 from serving.services import Services
 from serving.settings.config import ServerConfig
 from serving.transport.certificates.watch import CertificateWatch
@@ -89,7 +91,7 @@ class ModelServer:
 
         # The models.
         runtime = config.runtime()
-        provider = _choose_provider(runtime)
+        device = provider.chosen(runtime.device, runtime.instances, runtime.intra_op_threads)
         catalog = Catalog()
         metrics = Metrics(catalog)
         load = version_loader(runtime, config.batching_of, warm_up=config.warm_up_iterations())
@@ -103,19 +105,25 @@ class ModelServer:
         # The services that answer calls.
         page = MetricsPage(
             metrics,
-            provider=provider,
+            provider=device,
             file_failures=lambda: self._source.file_failures,
             refusals={} if gate is None else gate.refusals,
             keys_failures=lambda: 0 if self._keys_file is None else self._keys_file.failures,
             certificates=self._certificates,
+            triton=config.triton_metrics,
         )
         if link is not None:
-            link.serve(self.manager, page.metrics)
+            link.serve(self.manager, page.metrics, partial(version_statistics.collect, metrics))
             link.on_keys = self._take_keys
 
         async def metrics_text() -> bytes:
             """Return the metrics page of this process, or of all workers together."""
             return page.text() if link is None else metrics_page.render(await link.metrics())
+
+        async def statistics() -> Sequence[VersionStatistics]:
+            """Return the statistics of this process, or of all workers together."""
+            found = version_statistics.collect(metrics) if link is None else await link.statistics()
+            return version_statistics.read(found)
 
         shared_page = SharedPage(metrics_text)
         self._services = Services(
@@ -123,6 +131,8 @@ class ModelServer:
             self.manager,
             metrics,
             metrics_text=shared_page.text,
+            statistics=statistics,
+            repository=self._source.repository,
             is_ready=lambda: self._ready,
         )
 
@@ -161,6 +171,7 @@ class ModelServer:
             watch = self._keys_file.watch(self._take_changed_keys, seconds)
             self._watching += [asyncio.create_task(watch)]
         listeners = await self._take_ports()
+        await self._source.settle()
         await self._load_models()
         if self._link is None:
             listeners.listen()
@@ -206,7 +217,7 @@ class ModelServer:
         """Load the models.
 
         Raises:
-            ConfigError: a version label names a version that could not be loaded.
+            ConfigError: a version label or `--load_models` names what could not be loaded.
             DeviceError: `--device cuda` was given, and a model cannot run on CUDA.
         """
         try:
@@ -214,6 +225,8 @@ class ModelServer:
             # files since: the other workers still serve that version.
             replaces = self._link is not None and self._link.replaces
             await self.manager.start(check_labels=not replaces)
+            if not replaces:
+                self._source.require_loaded(self.manager.catalog)
         except FailedPrecondition as error:
             msg = (
                 f"{self.config.model_config_file}: {error.message}; expected a version that can be "
@@ -345,25 +358,6 @@ async def _end(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _choose_provider(runtime: RuntimeConfig) -> str:
-    """Return the execution provider that models will run on, after a probe of it, and log it.
-
-    Raises:
-        DeviceError: the configured device is not available.
-    """
-    providers, reason = choose_providers(runtime.device)
-    is_missed = runtime.device == "auto" and providers[0] == CPU and CUDA in available_providers()
-    logger.log(
-        logging.WARNING if is_missed else logging.INFO,
-        "execution provider %s (%s), %d instances x %d threads a model",
-        providers[0],
-        reason,
-        runtime.instances,
-        runtime.intra_op_threads,
-    )
-    return providers[0]
 
 
 def _gate(config: ServerConfig, keys: str | None, certificates: PortCertificates) -> Gate | None:

@@ -15,7 +15,11 @@ from serving.monitoring.metered_methods import metered
 from serving.protocols.health_methods import SERVICE as HEALTH_SERVICE
 from serving.protocols.health_methods import Health
 from serving.protocols.json_process import JsonProcesses
+from serving.protocols.kserve.management import Management, Statistics, extensions
+from serving.protocols.kserve.management_methods import ManagementMethods
+from serving.protocols.kserve.management_routes import ManagementRoutes
 from serving.protocols.kserve.methods import KSERVE_SERVICE, KServeMethods
+from serving.protocols.kserve.model_repository import FindModels, ModelRepository
 from serving.protocols.kserve.operations import KServeOperations
 from serving.protocols.kserve.routes import KServeRoutes
 from serving.protocols.probe_routes import MetricsText, Probes
@@ -28,7 +32,7 @@ from serving.protocols.tfs.predict_methods import PREDICTION_SERVICE, PredictMet
 from serving.protocols.tfs.predict_routes import PredictRoutes
 from serving.settings.config import ServerConfig
 from serving.transport.method_table import Call, Method, UnaryMethod, method_table
-from serving.transport.route_table import Route
+from serving.transport.route_table import HttpRequest, Route
 
 if TYPE_CHECKING:
     from serving.monitoring.tracing import Tracing
@@ -60,8 +64,9 @@ class Services:
 
     Attributes:
         methods: gRPC methods of the ports, by path.
-        routes: HTTP routes; the first that matches a request answers it.
+        routes: HTTP routes of the ports; the first that matches a request answers it.
         admin_methods: gRPC methods of the admin listener, by path.
+        admin_routes: HTTP routes of the admin listener.
         health_methods: gRPC methods of the health port, by path.
         health_routes: HTTP routes of the health port.
     """
@@ -69,6 +74,7 @@ class Services:
     methods: Mapping[str, Method]
     routes: Sequence[Route]
     admin_methods: Mapping[str, Method]
+    admin_routes: Sequence[Route]
     health_methods: Mapping[str, Method]
     health_routes: Sequence[Route]
 
@@ -79,6 +85,8 @@ class Services:
         metrics: Metrics,
         *,
         metrics_text: MetricsText,
+        statistics: Statistics,
+        repository: FindModels | None,
         is_ready: Callable[[], bool],
     ) -> None:
         """Build the tables.
@@ -88,6 +96,8 @@ class Services:
             manager: The manager of the models.
             metrics: Counts calls, unless the settings switch the metrics off.
             metrics_text: Returns the metrics page.
+            statistics: Returns the statistics of all versions.
+            repository: Lists the models that calls may load; None: calls may load none.
             is_ready: Returns whether every model has been loaded or has failed to load.
 
         Raises:
@@ -105,7 +115,23 @@ class Services:
             check_method_names=config.enable_signature_method_name_check,
         )
         classify_regress = ClassifyRegress(predictor)
-        kserve = KServeOperations(predictor, manager.catalog, is_ready=is_ready, metrics=metrics)
+        counted = statistics if metrics_path else None
+        kserve = KServeOperations(
+            predictor,
+            manager.catalog,
+            is_ready=is_ready,
+            metrics=metrics,
+            server_name=config.kserve_server_name,
+            extensions=extensions(statistics=counted is not None, explicit=repository is not None),
+        )
+        management = Management(
+            kserve,
+            manager.catalog,
+            counted,
+            traced=config.enable_tracing,
+            log_format=config.log_format,
+        )
+        models = ModelRepository(manager, metrics, repository)
 
         # Only the rows of TensorFlow Serving's gRPC methods are wrapped by `metered`. KServe's
         # calls are counted in `KServeOperations`, for gRPC and REST.
@@ -119,7 +145,8 @@ class Services:
         ]
         methods = [
             *(metered(tensorflow_serving, metrics) if metrics_path else tensorflow_serving),
-            *KServeMethods(kserve).methods(),
+            *KServeMethods(kserve, raw_answers=config.kserve_raw_answers).methods(),
+            *ManagementMethods(management, models).methods(),
             *self._health.methods(),
             *Reflection(
                 [PREDICTION_SERVICE, MODEL_SERVICE, KSERVE_SERVICE, HEALTH_SERVICE]
@@ -144,16 +171,21 @@ class Services:
                 tfs_format=config.rest_api_tfs_format,
             ).routes(),
             *KServeRoutes(kserve, self._json, timeout_in_ms=timeout_in_ms).routes(),
+            *ManagementRoutes(management, models).routes(),
             *probes.routes(),
             *StartPage(manager.catalog, metrics_path=metrics_path).routes(),
         ]
         if self._tracing is not None:
             methods, routes = self._tracing.methods(methods), self._tracing.routes(routes)
         if not config.enable_reload_rpc:
-            methods = _without_admin(methods, Unsupported(_SWITCHED_OFF))
-        self.admin_methods = method_table(methods)
+            refusal = Unsupported(_SWITCHED_OFF)
+            methods = _without_admin(methods, refusal)
+            routes = _without_admin_routes(routes, refusal)
+        self.admin_methods, self.admin_routes = method_table(methods), routes
         if config.admin_address and config.enable_reload_rpc:
-            methods = _without_admin(methods, PermissionDenied(_ELSEWHERE))
+            elsewhere = PermissionDenied(_ELSEWHERE)
+            methods = _without_admin(methods, elsewhere)
+            routes = _without_admin_routes(routes, elsewhere)
         self.methods = method_table(methods)
         self.routes = routes
         self.health_methods = method_table(self._health.methods())
@@ -193,6 +225,17 @@ def _without_admin(methods: Iterable[Method], refusal: ServingError) -> list[Met
         if isinstance(method, UnaryMethod) and method.role is Role.ADMIN
         else method
         for method in methods
+    ]
+
+
+def _without_admin_routes(routes: Iterable[Route], refusal: ServingError) -> list[Route]:
+    """Return the routes; each of role admin answers with an error instead of being run."""
+
+    async def refuse(_request: HttpRequest) -> NoReturn:
+        raise refusal
+
+    return [
+        replace(route, handler=refuse) if route.role is Role.ADMIN else route for route in routes
     ]
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from serving.engine.catalog import ModelEntry
 from serving.engine.servable import Servable
 
-LoadServable = Callable[[str, int, Path], Servable]
+# Loads a version from its folder into a servable and blocks. Arguments: the name of the model, the
+# version number, the folder and, if it is not empty, `ModelConfig.batching`.
+LoadServable = Callable[..., Servable]
 
 
 @dataclass(frozen=True, kw_only=True)

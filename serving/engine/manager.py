@@ -27,6 +27,7 @@ from serving.engine.servable import Servable
 from serving.engine.unloading import Unloading
 from serving.engine.version_labels import check_labels
 from serving.errors import StatusCode, Unavailable, UnknownError
+from serving.repository import explicit_models
 from serving.repository.model_config import ModelConfig
 from serving.repository.version_folders import LocalFolders, VersionFolders
 
@@ -46,6 +47,7 @@ class Manager:
 
     Attributes:
         catalog: The models that are served now.
+        version_folders: Finds the versions of a model, and brings them to local folders.
         on_load: Called with every loaded servable, in the event loop, before it is in the catalog.
         on_change: Called after each poll, retry or reload, which may have made models available or
             unavailable.
@@ -64,7 +66,7 @@ class Manager:
         Args:
             find_models: Returns the models to serve; called in a thread at every poll. If it raises
                 OSError, the models stay as they are.
-            load: Loads a version from a folder. It is called in a thread, one call at a time,
+            load: See `LoadServable`. It is called in a thread, one call at a time,
                 because ONNX Runtime sessions must not be created concurrently.
             config: See `ManagerConfig`.
             catalog: The catalog that this manager fills.
@@ -72,12 +74,13 @@ class Manager:
         """
         self._find_models = find_models
         self._config = config
-        self._folders = version_folders or LocalFolders()
-        self._fetches = Fetches(self._folders)
+        self.version_folders = version_folders or LocalFolders()
+        self._fetches = Fetches(self.version_folders)
         self._models: dict[str, ManagedModel] = {}
         self.catalog = catalog
         catalog.models = self._models
         self._changing = asyncio.Lock()
+        self._reloads = asyncio.Lock()
         self._polling: asyncio.Task[None] | None = None
         self._complaint = ""
         self._prepared: PreparedModels | None = None
@@ -145,7 +148,7 @@ class Manager:
             except OSError as error:
                 self._complain(f"models stay as they are: {error}")
                 return
-            if not wanted and self._is_serving():
+            if not wanted and any(model.servables for model in self._models.values()):
                 # As with the folder of one model, this is more likely a mistake than a decision.
                 self._complain("models stay as they are: no model is left in the models folder")
                 return
@@ -166,27 +169,16 @@ class Manager:
                 model = self._models.pop(name)
                 self._unload(model, list(model.servables))
                 self.catalog.retire({name: model})
-            self._keep()
+            kept = folders.kept(self._models.values())
+            self._fetches.forget_all_but(kept)
+            self.version_folders.keep(kept)
             self.on_change()
         await self._unloading.wait(_UNLOAD_PATIENCE_SECONDS)
 
-    def _keep(self) -> None:
-        """Let go of the folders of versions that are neither served nor wanted."""
-        kept = frozenset(
-            (model.config.base_path, version)
-            for model in self._models.values()
-            for version in (*model.servables, *(model.wanted or []))
-        )
-        self._fetches.forget_all_but(kept)
-        self._folders.keep(kept)
-
-    def _is_serving(self) -> bool:
-        return any(model.servables for model in self._models.values())
-
     async def _is_unreadable(self, model: ManagedModel) -> bool:
         """Return whether the model's folder is unreadable, which `find_models` takes for gone."""
-        base_path = model.config.base_path
-        return await asyncio.to_thread(folders.is_unreadable, base_path, self._folders)
+        path = model.config.base_path
+        return await asyncio.to_thread(folders.is_unreadable, path, self.version_folders)
 
     def _complain(self, message: str) -> None:
         if message != self._complaint:
@@ -202,7 +194,7 @@ class Manager:
                     self._fetches.begin(model.config.name, model.config.base_path, version)
 
     async def _wanted_versions(self, model: ManagedModel) -> list[int]:
-        model.wanted = await asyncio.to_thread(folders.find_wanted, model, self._folders)
+        model.wanted = await asyncio.to_thread(folders.find_wanted, model, self.version_folders)
         return model.wanted
 
     async def _update_model(
@@ -228,8 +220,8 @@ class Manager:
         )
 
     async def _fingerprint(self, model: ManagedModel, version: int) -> object:
-        base_path = model.config.base_path
-        return await asyncio.to_thread(self._folders.fingerprint, base_path, version)
+        path = model.config.base_path
+        return await asyncio.to_thread(self.version_folders.fingerprint, path, version)
 
     async def _load_version(
         self, name: str, model: ManagedModel, version: int, *, waits: bool = True
@@ -253,10 +245,7 @@ class Manager:
         again_at = time.monotonic() + self._config.retry_seconds
         model.failures[version] = Failure(files, tries, again_at)
         logger.error("%s/%d is not served: %s", name, version, loaded.message)
-        ended = VersionStatus(
-            version=version, state=State.END, error_code=loaded.code, error_message=loaded.message
-        )
-        model.set_status(ended)
+        model.set_status(loaded.status(version))
 
     def _unload(self, model: ManagedModel, versions: list[int]) -> None:
         """Take versions out of the catalog, and start to close them in threads."""
@@ -278,8 +267,23 @@ class Manager:
             UnknownError: a model did not become available.
             FailedPrecondition: a label names a version that is not available.
         """
-        await self.prepare(models)
-        await self.commit()
+        async with self._reloads:
+            await self.prepare(models)
+            await self.commit()
+
+    async def change(self, changes: Mapping[str, ModelConfig | None]) -> None:
+        """Serve a few models more, less or in another way, as by `reload`.
+
+        Args:
+            changes: See `explicit_models.changed`, of which the result is served.
+
+        Raises:
+            UnknownError, FailedPrecondition: see `reload`.
+        """
+        async with self._reloads:
+            now = {name: model.config for name, model in self._models.items()}
+            await self.prepare(explicit_models.changed(now, changes))
+            await self.commit()
 
     async def prepare(self, models: Mapping[str, ModelConfig]) -> None:
         """Load another set of models without serving it.

@@ -32,10 +32,7 @@ from serving.engine.runtime import (
 from serving.errors import InvalidInput, ServingError
 from serving.repository.model_folder import Precision
 from serving.tensors.example_parser import ExampleParser
-from serving.tensors.signature import (
-    Signature,
-    TensorSpec,
-)
+from serving.tensors.signature import Signature, TensorSpec
 from serving.tensors.verdict import Verdict
 
 logger = logging.getLogger(__name__)
@@ -53,6 +50,7 @@ class Servable:
         batched: Whether requests to a signature share runs, by signature name.
         declared: By signature name, the specs of the inputs by alias, with the shapes that the
             graph declares.
+        instances: Number of runs at the same time.
         max_rows: Limit of the rows that wait or run, and so the limit of one request's rows.
         class_names: Names of the classes in output order; empty if the model has none.
         parsers: Parsers of the signatures that take tf.Examples, by signature name.
@@ -89,6 +87,7 @@ class Servable:
             )
             for signature_name, signature in signatures.items()
         }
+        self.instances = instances
         self.max_rows = batching.max_enqueued_rows
         self.class_names = class_names
         self.parsers = {
@@ -208,6 +207,11 @@ class Servable:
     def platform(self) -> str:
         """Platform name in KServe's model metadata."""
         return next(iter(self._runtimes.values())).platform
+
+    @property
+    def batching(self) -> BatchingConfig:
+        """The settings of the batcher."""
+        return self._batcher.config
 
     @property
     def closed(self) -> bool:

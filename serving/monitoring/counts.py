@@ -14,6 +14,7 @@ is counted when it ends.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
@@ -23,6 +24,7 @@ from serving.engine.catalog import Catalog
 from serving.engine.servable import Servable
 from serving.errors import ServingError, StatusCode
 from serving.monitoring.histogram import Histogram, exponential_limits
+from serving.monitoring.run_statistics import RunStatistics
 from serving.tensors.signature import Signature
 
 UNKNOWN_MODEL = "unknown"
@@ -79,6 +81,7 @@ class SignatureMetrics:
         queue_seconds: Time that requests waited for a run.
         run_seconds: Time of runs of the model.
         rows: Number of rows that the model ran on, without padding.
+        statistics: What Triton's statistics add to these.
     """
 
     def __init__(self) -> None:
@@ -86,6 +89,7 @@ class SignatureMetrics:
         self.queue_seconds = Histogram(SECONDS)
         self.run_seconds = Histogram(SECONDS)
         self.rows = 0
+        self.statistics = RunStatistics()
 
 
 class ServableMetrics:
@@ -94,11 +98,15 @@ class ServableMetrics:
     Attributes:
         signatures: The version's own series, by signature name.
         model: The series of the model over all its versions.
+        failures: Number of requests to the version that ended in an error, by status.
+        failed_seconds: Time of these requests.
     """
 
     def __init__(self, signatures: Mapping[str, Signature], model: ModelMetrics) -> None:
         self.signatures = {name: SignatureMetrics() for name in signatures}
         self.model = model
+        self.failures: Counter[StatusCode] = Counter()
+        self.failed_seconds = 0.0
         self._runtime_latency = {
             name: model.runtime_latency.setdefault(
                 _api_of(signature), Histogram(LATENCY_MICROSECONDS)
@@ -115,7 +123,8 @@ class ServableMetrics:
             [rows for rows in report.request_rows if rows is not None]
         )
         latency = self._runtime_latency[report.signature_name]
-        for rows, padding, started, ended in report.runs:
+        own.statistics.batch(report)
+        for rows, padding, started, ended, _ in report.runs:
             model.runs += 1
             latency.observe(1e6 * (ended - started))
             own.run_seconds.observe(ended - started)
@@ -155,9 +164,16 @@ class Answers:
 
 
 class Outcome:
-    """The servable and signature that answered a request; None and empty until `answered`."""
+    """The servable and signature that answered a request; None and empty until `answered`.
 
-    def __init__(self) -> None:
+    Attributes:
+        version: Version number that the request names; None: the latest.
+        label: Version label that the request names; None: it names none.
+    """
+
+    def __init__(self, version: int | None = None, label: str | None = None) -> None:
+        self.version = version
+        self.label = label
         self.servable: Servable | None = None
         self.signature_name = ""
         self.examples = 0
@@ -222,7 +238,14 @@ class Metrics:
         return Answers(metrics.model, own, api, entrypoint)
 
     @contextmanager
-    def request(self, model_name: str, api: str, entrypoint: str) -> Iterator[Outcome]:
+    def request(
+        self,
+        model_name: str,
+        api: str,
+        entrypoint: str,
+        version: int | None = None,
+        label: str | None = None,
+    ) -> Iterator[Outcome]:
         """Count a request, the time it takes and how it ends.
 
         It looks the counter up in every request. Use it where requests are expensive enough that
@@ -232,17 +255,21 @@ class Metrics:
             model_name: Name of the model, as the caller wrote it.
             api: `Predict`, `Classify`, ...
             entrypoint: `GRPC` or `REST`.
+            version: Version number that the request names; None: the latest.
+            label: Version label that the request names; None: it names none.
 
         Yields:
             An `Outcome`; call its `answered` when the request is answered OK.
         """
-        outcome = Outcome()
+        outcome = Outcome(version, label)
         started = time.perf_counter()
         self.in_flight += 1
         try:
             yield outcome
         except BaseException as error:
+            seconds = time.perf_counter() - started
             self.count_failure(model_name, api, entrypoint, error)
+            self.count_failed_version(model_name, outcome.version, outcome.label, error, seconds)
             raise
         finally:
             self.in_flight -= 1
@@ -255,15 +282,38 @@ class Metrics:
         self, model_name: str, api: str, entrypoint: str, error: BaseException
     ) -> None:
         """Count a request that ended in an error; an unknown model's name counts as "unknown"."""
-        if isinstance(error, ServingError):
-            status = error.code
-        elif isinstance(error, asyncio.CancelledError):
-            status = StatusCode.CANCELLED
-        else:
-            status = StatusCode.INTERNAL
         known = model_name in self.catalog.availability
+        status = _status_of(error)
         key = (model_name if known else UNKNOWN_MODEL, api, entrypoint, status.name)
         self.failures[key] = self.failures.get(key, 0) + 1
+
+    def count_failed_version(
+        self,
+        model_name: str,
+        version: int | None,
+        label: str | None,
+        error: BaseException,
+        seconds: float,
+    ) -> None:
+        """Count a request that ended in an error for the loaded version that it asked for, if any.
+
+        Args:
+            model_name: Name of the model, as the caller wrote it.
+            version: Version number; None or 0 for the latest.
+            label: Version label; takes the place of `version`.
+            error: The error.
+            seconds: Time from request to error.
+        """
+        model = self.catalog.models.get(model_name)
+        if model is None or not model.servables:
+            return
+        if label is not None:
+            version = model.config.labels.get(label, -1)
+        servable = model.servables.get(version or max(model.servables))
+        metrics = self.servables.get(servable) if servable else None
+        if metrics:
+            metrics.failures[_status_of(error)] += 1
+            metrics.failed_seconds += seconds
 
     def forget_gone_models(self) -> None:
         """Drop the series of models that are no longer served."""
@@ -282,3 +332,11 @@ class Metrics:
 
 def _api_of(signature: Signature) -> str:
     return _API_OF_METHOD.get(signature.method_name, "Predict")
+
+
+def _status_of(error: BaseException) -> StatusCode:
+    if isinstance(error, ServingError):
+        return error.code
+    if isinstance(error, asyncio.CancelledError):
+        return StatusCode.CANCELLED
+    return StatusCode.INTERNAL

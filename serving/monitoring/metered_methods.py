@@ -88,6 +88,11 @@ def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
         except BaseException as error:
             spec = api.asked(request)
             metrics.count_failure(spec.name if spec else "", name, GRPC, error)
+            if spec:
+                version = spec.version.value if spec.HasField("version") else None
+                seconds = time.perf_counter() - started
+                label = spec.version_label or None
+                metrics.count_failed_version(spec.name, version, label, error, seconds)
             raise
         finally:
             metrics.in_flight -= 1

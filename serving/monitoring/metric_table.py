@@ -12,8 +12,10 @@ from prometheus_client import Metric
 _TFS = ":tensorflow:serving:"
 _BATCHING = f"{_TFS}batching_session:"
 _OWN = "onnx_serving_"
+_TRITON = "nv_inference_"
 _VERSION = ("model_name", "version", "device", "precision")
 _SIGNATURE = (*_VERSION, "signature_name")
+_TRITON_VERSION = ("model", "version")
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,59 @@ WORKERS = MetricRow(f"{_OWN}workers", "gauge", "Worker processes that --workers 
 WORKERS_READY = MetricRow(f"{_OWN}workers_ready", "gauge", "Worker processes that answer.")
 WORKER_RESTARTS = MetricRow(
     f"{_OWN}worker_restarts_total", "counter", "Worker processes that were started again."
+)
+
+# Triton's names and labels, with --triton_metrics; the help lines are this server's.
+NV_SUCCESS = MetricRow(
+    f"{_TRITON}request_success", "counter", "Requests answered OK.", _TRITON_VERSION
+)
+NV_FAILURE = MetricRow(
+    f"{_TRITON}request_failure",
+    "counter",
+    "Requests that ended in an error; the reason is REJECTED, CANCELED, BACKEND or OTHER.",
+    (*_TRITON_VERSION, "reason"),
+)
+NV_COUNT = MetricRow(
+    f"{_TRITON}count",
+    "counter",
+    "Rows that the model ran on, padding and failed runs excluded.",
+    _TRITON_VERSION,
+)
+NV_EXEC_COUNT = MetricRow(
+    f"{_TRITON}exec_count", "counter", "Runs of the model that did not fail.", _TRITON_VERSION
+)
+NV_REQUEST_US = MetricRow(
+    f"{_TRITON}request_duration_us",
+    "counter",
+    "Time of all requests answered OK together (in microseconds).",
+    _TRITON_VERSION,
+)
+NV_QUEUE_US = MetricRow(
+    f"{_TRITON}queue_duration_us",
+    "counter",
+    "Time of all requests in the queue (in microseconds).",
+    _TRITON_VERSION,
+)
+NV_INPUT_US = MetricRow(
+    f"{_TRITON}compute_input_duration_us",
+    "counter",
+    "Time of all requests while their batch was gathered (in microseconds).",
+    _TRITON_VERSION,
+)
+NV_INFER_US = MetricRow(
+    f"{_TRITON}compute_infer_duration_us",
+    "counter",
+    "Time of all requests in runs of the model (in microseconds).",
+    _TRITON_VERSION,
+)
+NV_OUTPUT_US = MetricRow(
+    f"{_TRITON}compute_output_duration_us",
+    "counter",
+    "Time of all requests from the run to the event loop (in microseconds).",
+    _TRITON_VERSION,
+)
+NV_PENDING = MetricRow(
+    f"{_TRITON}pending_request_count", "gauge", "Requests in the queue.", _TRITON_VERSION
 )
 
 METRICS: tuple[MetricRow, ...] = tuple(

@@ -22,7 +22,7 @@ from serving.access.caller import Refusal
 from serving.engine.catalog import State, VersionStatus
 from serving.engine.servable import Servable
 from serving.errors import StatusCode
-from serving.monitoring import identity, metric_table
+from serving.monitoring import identity, metric_table, version_statistics
 from serving.monitoring.counts import LATENCY_MICROSECONDS, Metrics
 from serving.monitoring.histogram import Histogram
 from serving.transport.certificates.watch import CertificateWatch
@@ -30,6 +30,17 @@ from serving.transport.certificates.watch import CertificateWatch
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Value of the label `runtime` of `runtime_latency`, where TensorFlow Serving has TF1 or TFRT.
 _RUNTIME = "ONNXRuntime"
+# Triton's reasons of failed requests; all other codes are those of OTHER.
+_REASONS = {
+    "REJECTED": {
+        StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.RESOURCE_EXHAUSTED,
+    },
+    "CANCELED": {StatusCode.CANCELLED},
+    "BACKEND": {StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.OUT_OF_RANGE},
+}
+_TRITON_REASONS = _REASONS | {"OTHER": set(StatusCode).difference(*_REASONS.values())}
 
 
 class MetricsPage(Collector):
@@ -44,6 +55,7 @@ class MetricsPage(Collector):
         refusals: Mapping[Refusal, int] = MappingProxyType({}),
         keys_failures: Callable[[], int] = lambda: 0,
         certificates: CertificateWatch | None = None,
+        triton: bool = False,
     ) -> None:
         """Create a registry for this server, so that servers in one process do not mix series.
 
@@ -55,12 +67,14 @@ class MetricsPage(Collector):
             refusals: Calls that the gate refused, by reason.
             keys_failures: Returns how often the keys file was broken; see `file_failures`.
             certificates: The TLS certificates; None: no metrics of certificates.
+            triton: Whether the page has Triton's metrics, too (`--triton_metrics`).
         """
         self._refusals = refusals
         self._keys_failures = keys_failures
         self._metrics = metrics
         self._file_failures = file_failures
         self._certificates = certificates
+        self._with_triton = triton
         self._provider = provider
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -94,6 +108,8 @@ class MetricsPage(Collector):
         yield keys_file_failures(self._keys_failures())
         if self._certificates is not None:
             yield from _certificates(self._certificates)
+        if self._with_triton:
+            yield from self._triton()
 
     def _servables(self) -> list[Servable]:
         """Return the available servables."""
@@ -178,6 +194,37 @@ class MetricsPage(Collector):
                 _add(run, labels, own.run_seconds)
                 rows.add_sample(rows.name, labels, own.rows)
         yield from (request, queue, run, rows, waiting, progress, limit, batched)
+
+    def _triton(self) -> Iterator[Metric]:
+        """Yield the metrics of each version under Triton's names."""
+        of_versions = version_statistics.read(version_statistics.collect(self._metrics))
+        values: dict[
+            metric_table.MetricRow, Callable[[version_statistics.VersionStatistics], int]
+        ] = {
+            metric_table.NV_SUCCESS: lambda one: one.success.count,
+            metric_table.NV_COUNT: lambda one: one.rows,
+            metric_table.NV_EXEC_COUNT: lambda one: one.runs,
+            metric_table.NV_REQUEST_US: lambda one: one.success.ns // 1000,
+            metric_table.NV_QUEUE_US: lambda one: one.queue.ns // 1000,
+            metric_table.NV_INPUT_US: lambda one: one.gathering.ns // 1000,
+            metric_table.NV_INFER_US: lambda one: one.running.ns // 1000,
+            metric_table.NV_OUTPUT_US: lambda one: one.delivering.ns // 1000,
+        }
+        for row, value in values.items():
+            metric = row.metric()
+            for one in of_versions:
+                labels = {"model": one.name, "version": str(one.version)}
+                metric.add_sample(metric.name, labels, value(one))
+            yield metric
+        failures = metric_table.NV_FAILURE.metric()
+        pending = metric_table.NV_PENDING.metric()
+        for servable, counts in version_statistics.served(self._metrics):
+            labels = {"model": servable.name, "version": str(servable.version)}
+            pending.add_sample(pending.name, labels, servable.queued_requests)
+            for reason, codes in _TRITON_REASONS.items():
+                number = sum(counts.failures[code] for code in codes)
+                failures.add_sample(failures.name, labels | {"reason": reason}, number)
+        yield from (failures, pending)
 
     def _states(self) -> Iterator[Metric]:
         failures = metric_table.FAILURES.metric()

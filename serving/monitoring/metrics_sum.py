@@ -15,6 +15,7 @@ from prometheus_client import Metric
 _BEST = {
     "_certificate_expiration_timestamp_seconds": min,
     "_info": max,
+    "_last_inference": max,
     "_model_state": max,
     "_signature_batched": max,
     "_version_label": max,

@@ -66,12 +66,16 @@ class ModelConfig:
         base_path: Folder that holds the version folders.
         policy: Version policy.
         labels: Version numbers by version label, such as `stable` or `canary`.
+        complete: Whether a reload fails unless it loads every version that the policy selects.
+        batching: Fields of `BatchingConfig` that replace those of the server's settings.
     """
 
     name: str
     base_path: BasePath
     policy: VersionPolicy = field(default_factory=Latest)
     labels: Mapping[str, int] = field(default_factory=dict)
+    complete: bool = False
+    batching: Mapping[str, int] = field(default_factory=dict)
 
 
 def base_path_of(text: str) -> BasePath:
@@ -133,6 +137,7 @@ def to_json(models: Mapping[str, ModelConfig]) -> list[dict[str, Any]]:
             "base_path": _base_path_text(model.base_path),
             "policy": [type(model.policy).__name__, asdict(model.policy)],
             "labels": dict(model.labels),
+            "batching": dict(model.batching),
         }
         for model in models.values()
     ]

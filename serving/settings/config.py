@@ -1,9 +1,9 @@
 """Server settings, named as in TensorFlow Serving if it has the setting; `flags` reads them."""
 # ruff: noqa: RUF009 - `_setting` is dataclasses.field with a help text and limits
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.machine import available_cores
@@ -19,28 +19,16 @@ from serving.settings import (
     session,
     tls_file,
 )
+from serving.settings.contradictions import setting_field as _setting
 from serving.settings.platform_file import Platform
 from serving.transport.network_config import LogFormat, NetworkConfig
 from serving.transport.tls import PortCertificates
 
 Front = Literal["asgi", "grpcio"]
+ModelControlMode = Literal["none", "explicit"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8", "int8"]
 DEFAULT_MODELS_DIR = Path("models")
 _DAY = 86_400
-
-
-def _setting(
-    default: Any,  # noqa: ANN401 - any setting
-    text: str,
-    low: float = 0,
-    high: float = 1 << 62,
-    *,
-    negative: float | None = None,
-) -> Any:  # noqa: ANN401 - any setting
-    """Return the field of a setting; a negative number on a command line means `negative`."""
-    return field(
-        default=default, metadata={"help": text, "low": low, "high": high, "negative": negative}
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +51,7 @@ class ServerConfig:
     )
     model_config_file: Path | None = _setting(None, "ModelServerConfig in text format")
     model_config_file_poll_wait_seconds: float = _setting(
-        0.0,
-        "time between two checks of --model_config_file for changes; 0: never check (seconds)",
-        0,
-        _DAY,
-        negative=0,
+        0.0, "time between checks of --model_config_file; 0: never (seconds)", 0, _DAY, negative=0
     )
     file_system_poll_wait_seconds: float = _setting(
         1.0, "time between checks for new versions; 0: check once (seconds)", 0, _DAY, negative=0
@@ -84,14 +68,18 @@ class ServerConfig:
         10.0, "time between two looks for new versions in a store (seconds)", 0.1, _DAY
     )
     max_num_load_retries: int = _setting(
-        5,
-        "number of further attempts to load a version that fails to load; negative: no limit",
-        0,
-        1 << 32,
-        negative=1 << 32,
+        5, "further attempts to load a version; negative: no limit", 0, 1 << 32, negative=1 << 32
     )
     load_retry_interval_micros: int = _setting(
         60_000_000, "time between attempts to load; negative: 0 (microseconds)", negative=0
+    )
+    model_control_mode: ModelControlMode = _setting(
+        "none",
+        "none: serve all models; explicit: start with --load_models, and load and unload models of "
+        "--models_dir by calls of KServe v2, as Triton does",
+    )
+    load_models: str = _setting(
+        "", "with --model_control_mode=explicit: models to start with, separated by commas; *: all"
     )
     allow_version_labels_for_unavailable_models: bool = _setting(
         default=False, text="accept new labels on versions that are not loaded"
@@ -296,6 +284,15 @@ class ServerConfig:
     enable_serialization_as_tensor_content: bool = _setting(
         default=False, text="send answers in tensor_content instead of typed fields"
     )
+    kserve_server_name: str = _setting(
+        "onnx-serving", "server name in KServe v2's metadata; some clients of Triton expect triton"
+    )
+    kserve_raw_answers: bool = _setting(
+        default=False, text="answer ModelInfer in raw_output_contents, even if a request is typed"
+    )
+    triton_metrics: bool = _setting(
+        default=False, text="add the metrics of Triton (nv_inference_...) to the metrics page"
+    )
     monitoring_config_file: Path | None = _setting(
         None, "MonitoringConfig in text format: path of the metrics page, or no metrics page"
     )
@@ -316,8 +313,9 @@ class ServerConfig:
 
     def manager(self) -> ManagerConfig:
         """Return the settings of the manager, which loads and unloads versions."""
+        looks = self.model_control_mode != "explicit"  # then a load looks once
         return ManagerConfig(
-            poll_seconds=self.file_system_poll_wait_seconds,
+            poll_seconds=self.file_system_poll_wait_seconds if looks else 0,
             max_load_retries=self.max_num_load_retries,
             retry_seconds=self.load_retry_interval_micros / 1e6,
             allow_labels_for_unavailable=self.allow_version_labels_for_unavailable_models,

@@ -1,9 +1,9 @@
 """Settings that are out of range, or that contradict each other."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import field, fields
 from itertools import combinations
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from serving.access import roles
 from serving.errors import ConfigError
@@ -13,6 +13,28 @@ if TYPE_CHECKING:
     from serving.settings.config import ServerConfig
 
 _SOURCES = ("models_dir", "model_base_path", "model_config_file")
+
+
+def setting_field(
+    default: Any,  # noqa: ANN401 - any setting
+    text: str,
+    low: float = 0,
+    high: float = 1 << 62,
+    *,
+    negative: float | None = None,
+) -> Any:  # noqa: ANN401 - any setting
+    """Return the field of a setting.
+
+    Args:
+        default: The default value.
+        text: Help text.
+        low: Least number that `check` allows.
+        high: Greatest number that `check` allows.
+        negative: The value that a negative number on a command line means; None: none.
+    """
+    return field(
+        default=default, metadata={"help": text, "low": low, "high": high, "negative": negative}
+    )
 
 
 def check(config: "ServerConfig") -> None:
@@ -46,9 +68,22 @@ def find(config: "ServerConfig") -> Iterator[str]:
         yield "--model_config_file_poll_wait_seconds given without --model_config_file"
     if config.require_gpu and config.device == "cpu":
         yield "--require_gpu given with --device cpu, expected one of them"
+    yield from _of_model_control(config)
     yield from _of_running(config)
     yield from _of_sockets(config)
     yield from _of_access(config)
+
+
+def _of_model_control(config: "ServerConfig") -> Iterator[str]:
+    if config.model_control_mode == "explicit":
+        yield from (
+            f"--model_control_mode=explicit given with --{name}, expected --models_dir: calls name "
+            "the models of a folder"
+            for name in ("model_base_path", "model_config_file")
+            if getattr(config, name) is not None
+        )
+    elif config.load_models:
+        yield "--load_models given without --model_control_mode=explicit, expected both"
 
 
 def _of_running(config: "ServerConfig") -> Iterator[str]:

@@ -21,6 +21,9 @@ Ask = Callable[[Any], Awaitable[Any]]
 
 # A metrics page has hundreds of kilobytes; a list of models may have any size.
 _MAX_LINE_BYTES = 1 << 30
+# The question for `metrics` asks with this content for the statistics of versions, and without any
+# for the metrics page.
+STATISTICS = "statistics"
 _ERRORS = {error.code: error for error in ServingError.__subclasses__()}
 
 

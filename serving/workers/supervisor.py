@@ -29,7 +29,7 @@ from typing import Any
 from prometheus_client import Metric
 
 from serving.access.keys_file import KeysFile
-from serving.errors import ConfigError, ServingError, Unavailable
+from serving.errors import ConfigError, ServingError
 from serving.monitoring import metrics_sum
 from serving.monitoring.metrics_page import config_reload_failures, keys_file_failures
 from serving.monitoring.metrics_sum import MetricsSum
@@ -38,9 +38,10 @@ from serving.repository.model_config import ModelConfig
 from serving.settings.config import ServerConfig
 from serving.settings.models_file import ModelConfigFile
 from serving.workers import heartbeat
-from serving.workers.channel import Channel
+from serving.workers.channel import STATISTICS, Channel
 from serving.workers.environment import VARIABLE
 from serving.workers.heartbeat import Heartbeat
+from serving.workers.reloads import Reloads
 from serving.workers.worker_process import WorkerProcess, worker_metrics
 from serving.workers.worker_sockets import WorkerSockets
 
@@ -74,9 +75,9 @@ class Supervisor:
         self._all_ready = asyncio.Event()
         self._model_config_file: ModelConfigFile | None = None
         self._keys_file: KeysFile | None = None
-        self._models: list[Any] | None = None  # as JSON; None: the models of the settings
-        self._reloading = asyncio.Lock()
+        self._reloads = Reloads(self._workers)
         self._metrics = MetricsSum()
+        self._statistics = MetricsSum()
         self._restarts = 0
         self._error = ""
         self._codes: list[int] = []
@@ -98,7 +99,7 @@ class Supervisor:
             self._model_config_file = ModelConfigFile(
                 self._config.model_config_file, retry_seconds=self._config.manager().retry_seconds
             )
-            self._models = model_config.to_json(self._model_config_file.models)
+            self._reloads.models = model_config.to_json(self._model_config_file.models)
         sockets = self._sockets = WorkerSockets.open(self._config)
         self.port = sockets.port
         self._workers += [
@@ -208,6 +209,7 @@ class Supervisor:
                 worker.heartbeat = None
             channel.close()
             self._metrics.ended(worker.number)
+            self._statistics.ended(worker.number)
         return code
 
     def _others(self, worker: WorkerProcess) -> list[WorkerProcess]:
@@ -228,7 +230,9 @@ class Supervisor:
             "listen": partial(self._listen, worker),
             "ready": partial(self._ready, worker),
             "leave": lambda _: worker.leave(self._others(worker)),
-            "reload": self._reload,
+            "settle": self._reloads.settle,
+            "reload": self._reloads.reload,
+            "change": self._reloads.change,
             "metrics": self._collect,
         }
         return channel
@@ -244,10 +248,7 @@ class Supervisor:
     async def _tell_models(self, worker: WorkerProcess, _content: object) -> list[Any] | None:
         """Return the models for a worker that has just started."""
         worker.heartbeat = Heartbeat()
-        # Wait for a reload in progress; otherwise this worker could load the old set while the
-        # others commit the new one.
-        async with self._reloading:
-            return self._models
+        return await self._reloads.tell()
 
     async def _tell_keys(self, _content: object) -> str | None:
         """Return the text of the keys file for a worker that has just started."""
@@ -318,7 +319,7 @@ class Supervisor:
         await self._all_ready.wait()
 
         async def reload(models: Mapping[str, ModelConfig]) -> None:
-            await self._reload(model_config.to_json(models))
+            await self._reloads.reload(model_config.to_json(models))
 
         await file.watch(reload, poll_seconds)
 
@@ -333,48 +334,6 @@ class Supervisor:
 
         await asyncio.gather(*(tell(worker) for worker in self._workers))
 
-    async def _reload(self, models: list[Any]) -> None:
-        """Reload the models in all workers, or in none.
-
-        Args:
-            models: The complete new set, from `model_config.to_json`.
-
-        Raises:
-            Unavailable: a worker is not ready.
-            ServingError: a worker could not load the set.
-        """
-        async with self._reloading:
-            for worker in self._workers:
-                if not worker.ready:
-                    msg = f"worker {worker.number} is being started; retry when it is ready"
-                    raise Unavailable(msg)
-            outcomes = await asyncio.gather(
-                *(worker.ask("prepare", models) for worker in self._workers),
-                return_exceptions=True,
-            )
-            errors = [error for error in outcomes if isinstance(error, BaseException)]
-            verdict = "abort" if errors else "commit"
-            if not errors:
-                self._models = models  # for workers that are restarted from now on
-            await asyncio.gather(
-                *(
-                    self._conclude(worker, verdict)
-                    for worker, outcome in zip(self._workers, outcomes, strict=True)
-                    if not isinstance(outcome, BaseException)
-                )
-            )
-            if errors:
-                raise errors[0]
-
-    async def _conclude(self, worker: WorkerProcess, verdict: str) -> None:
-        """Make a worker commit or abort the set that it has prepared; kill it if that fails."""
-        try:
-            await worker.ask(verdict)
-        except ServingError as error:
-            # It is unknown which set the worker serves now. Its successor gets `self._models`.
-            logger.error("worker %d could not %s: %s", worker.number, verdict, error.message)  # noqa: TRY400
-            worker.signal(signal.SIGKILL)
-
     def _file_failures(self) -> list[Metric]:
         """Return the metrics of the files that only the supervisor polls."""
         models, keys = self._model_config_file, self._keys_file
@@ -383,18 +342,25 @@ class Supervisor:
             *([keys_file_failures(keys.failures)] if keys else []),
         ]
 
-    async def _collect(self, _content: object) -> list[Any]:
-        """Return the sum of all workers' metrics, as JSON."""
+    async def _collect(self, kind: object) -> list[Any]:
+        """Return the sum of all workers' metrics, as JSON.
+
+        Args:
+            kind: `STATISTICS` for `version_statistics`; None for the metrics page.
+        """
+        sums = self._statistics if kind == STATISTICS else self._metrics
 
         async def hear(worker: WorkerProcess) -> None:
             # A worker that does not answer in time contributes its last known values.
             with contextlib.suppress(ServingError, TimeoutError):
                 async with asyncio.timeout(_METRICS_SECONDS):
-                    metrics = await worker.ask("metrics")
-                self._metrics.heard(worker.number, metrics_sum.from_json(metrics))
+                    metrics = await worker.ask("metrics", kind)
+                sums.heard(worker.number, metrics_sum.from_json(metrics))
 
         # A worker that is still loading its models has counted nothing, and may be slow to answer.
         await asyncio.gather(*(hear(one) for one in self._workers if one.loaded or one.leaving))
-        self._metrics.heard(_SUPERVISOR, self._file_failures())
+        if kind == STATISTICS:
+            return metrics_sum.to_json(sums.total())
+        sums.heard(_SUPERVISOR, self._file_failures())
         workers = worker_metrics(self._workers, self._restarts)
-        return metrics_sum.to_json([*self._metrics.total(), *workers])
+        return metrics_sum.to_json([*sums.total(), *workers])

@@ -3,8 +3,9 @@
 Messages of the worker: it asks for its `models` and for the callers' `keys`, asks to `listen` when
 it has loaded the models, asks to be `ready` when it accepts calls, and asks to `leave` when it
 drains and accepts no more connections. It reports when it is `loading` a version and has `loaded`
-it. It forwards `reload` and `metrics` calls, because they concern all workers. If it cannot start,
-it reports an `error`.
+it. It forwards `reload`, `change` and `metrics` calls, because they concern all workers. If calls
+load the models, it lets the supervisor `settle` which ones all workers begin with. If it cannot
+start, it reports an `error`.
 
 Messages of the supervisor: `ping`, `metrics`, changed `keys`, and for a reload `prepare`, then
 `commit` or `abort`.
@@ -33,7 +34,7 @@ from serving.repository.version_folders import VersionFolders
 from serving.transport.listeners import Listeners
 from serving.transport.web import held_handshakes
 from serving.workers import channel
-from serving.workers.channel import Channel
+from serving.workers.channel import STATISTICS, Channel
 from serving.workers.environment import VARIABLE
 
 # Handshakes that have begun end within this time on all but slow networks.
@@ -138,16 +139,22 @@ class Link:
         self.keys = text
         self.on_keys(text)
 
-    def serve(self, manager: Manager, collect: Callable[[], Sequence[Metric]]) -> None:
+    def serve(
+        self,
+        manager: Manager,
+        collect: Callable[[], Sequence[Metric]],
+        collect_statistics: Callable[[], Sequence[Metric]],
+    ) -> None:
         """Start to answer the supervisor's requests for metrics and reloads.
 
         Args:
             manager: Manager of this process's models.
             collect: Returns the metrics of this process.
+            collect_statistics: Returns `version_statistics.collect` of this process.
         """
 
-        async def metrics(_content: object) -> object:
-            return metrics_sum.to_json(collect())
+        async def metrics(kind: object) -> object:
+            return metrics_sum.to_json(collect_statistics() if kind == STATISTICS else collect())
 
         async def prepare(models: object) -> None:
             await manager.prepare(from_json(models))
@@ -215,9 +222,26 @@ class Link:
         """Reload the models in all workers, or in none; see `Manager.reload`."""
         await self._channel.ask("reload", to_json(models))
 
+    async def change(self, changes: Mapping[str, ModelConfig | None]) -> None:
+        """Change a few models in all workers, or in none; see `Manager.change`."""
+        models = {name: config for name, config in changes.items() if config is not None}
+        without = [name for name in changes if name not in models]
+        await self._channel.ask("change", {"models": to_json(models), "without": without})
+
+    async def settle(self, models: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
+        """Return the models that all workers begin with, for which this worker proposes `models`.
+
+        They are the proposal of the first worker, so that all of them load the same versions.
+        """
+        return from_json(await self._channel.ask("settle", to_json(models)))
+
     async def metrics(self) -> list[Metric]:
         """Return the sum of all workers' metrics."""
         return metrics_sum.from_json(await self._channel.ask("metrics"))
+
+    async def statistics(self) -> list[Metric]:
+        """Return the sum of all workers' `version_statistics.collect`."""
+        return metrics_sum.from_json(await self._channel.ask("metrics", STATISTICS))
 
     async def wait_closed(self) -> None:
         """Return when the supervisor has ended."""
@@ -242,6 +266,10 @@ class WorkerManager(Manager):
     async def reload(self, models: Mapping[str, ModelConfig]) -> None:
         """Reload the models in all workers, or in none; see `Manager.reload`."""
         await self._link.reload(models)
+
+    async def change(self, changes: Mapping[str, ModelConfig | None]) -> None:
+        """Change a few models in all workers, or in none; see `Manager.change`."""
+        await self._link.change(changes)
 
     def loading(self) -> AbstractAsyncContextManager[None]:
         """Return a context that reports a load to the supervisor; see `Link.loading`."""

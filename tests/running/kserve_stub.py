@@ -6,9 +6,19 @@ import pytest
 
 from serving.protocols.kserve import tensor_bytes
 from serving.protos import kserve_pb2
-from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
+from serving.protos.kserve_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelRepositoryParameter,
+    RepositoryModelLoadRequest,
+    RepositoryModelUnloadRequest,
+)
 
 SERVICE = "/inference.GRPCInferenceService/"
+# Triton's extensions that a server has whose models no call may load or unload.
+EXTENSIONS = {"binary_tensor_data", "classification", "model_configuration", "statistics"}
+# Settings of a server whose models calls load and unload.
+EXPLICIT = {"model_control_mode": "explicit"}
 ELEMENTS = {
     "BOOL": [True, False],
     "UINT8": [0, 255],
@@ -49,6 +59,40 @@ class Stub:
         with pytest.raises(grpc.RpcError) as caught:
             self.send(method, request)
         return caught.value.code().name, caught.value.details()
+
+
+class RepositoryStub(Stub):
+    """Calls the methods that load, unload and list models."""
+
+    def load(self, name: str, **parameters: object) -> None:
+        """Load a model."""
+        self.send("RepositoryModelLoad", load_request(name, **parameters))
+
+    def unload(self, name: str) -> None:
+        """Unload a model."""
+        self.send("RepositoryModelUnload", RepositoryModelUnloadRequest(model_name=name))
+
+    def index(self, **fields: object) -> list[tuple[str, str, str, str]]:
+        """Return name, version, state and reason of each entry of the index."""
+        models = self.call("RepositoryIndex", **fields).models
+        return [(one.name, one.version, one.state, one.reason) for one in models]
+
+    def ready(self, *names: str) -> dict[str, bool]:
+        """Return whether models can answer; without names, those of the fixture `own_models`."""
+        return {
+            name: self.call("ModelReady", name=name).ready for name in names or ("identity", "add")
+        }
+
+
+def load_request(name: str, **parameters: object) -> RepositoryModelLoadRequest:
+    """Return a load request; a parameter `file_x` is called `file:x`."""
+    request = RepositoryModelLoadRequest(model_name=name)
+    for key, value in parameters.items():
+        kind = "bytes_param" if isinstance(value, bytes) else "string_param"
+        request.parameters[key.replace("file_", "file:")].CopyFrom(
+            ModelRepositoryParameter(**{kind: value})
+        )
+    return request
 
 
 def infer_request(model: str, *arrays: np.ndarray, names="x", raw=True, **fields):

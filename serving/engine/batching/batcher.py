@@ -85,6 +85,11 @@ class Batcher:
         self._config = self._work.config = config
 
     @property
+    def config(self) -> BatchingConfig:
+        """The settings."""
+        return self._config
+
+    @property
     def closed(self) -> bool:
         """Whether the batcher refuses new requests."""
         return self._closed

@@ -1,6 +1,8 @@
 """Settings of the batcher."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 # Rows of the largest run if no setting gives them. A CPU computes most models as fast in batches of
 # 64 as in larger ones; a GPU needs more rows to be busy.
@@ -51,6 +53,16 @@ class BatchingConfig:
         sizes = [1 << power for power in range(self.max_batch_size.bit_length())]
         sizes = [size for size in sizes if size < self.max_batch_size]
         return replace(self, allowed_batch_sizes=(*sizes, self.max_batch_size))
+
+    def changed(self, changes: Mapping[str, int]) -> "BatchingConfig":
+        """Return these settings with other values of some fields, by name.
+
+        A new `max_batch_size` also replaces the settings that would enlarge it or pad to it.
+        """
+        fields: dict[str, Any] = {}
+        if "max_batch_size" in changes:
+            fields = {"max_batch_size_on_cuda": 0, "allowed_batch_sizes": ()}
+        return replace(self, **fields, **dict[str, Any](changes))
 
     def limited_to(self, sizes: tuple[int, ...]) -> "BatchingConfig":
         """Return these settings with other allowed sizes, ascending; batches fill the last one."""

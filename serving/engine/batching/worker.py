@@ -128,10 +128,11 @@ class Worker:
             finally:
                 ACTIVE.discard(active)
         with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
-            batch[0].future.get_loop().call_soon_threadsafe(self._deliver, batch, wanted, runs)
+            loop = batch[0].future.get_loop()
+            loop.call_soon_threadsafe(self._deliver, batch, wanted, runs, now)
 
     def _compute(self, batch: list[Request], runs: list[Run], control: RunControl) -> None:
-        first, run = batch[0], self._work.run
+        first, run, known = batch[0], self._work.run, len(runs)
         try:
             if first.rows is None:
                 first.outcome = self._run_timed(run, first, first.inputs, None, 0, runs, control)
@@ -154,6 +155,8 @@ class Worker:
             answer = self._run_timed(run, first, inputs, rows + padding, padding, runs, control)
             check_rows(answer, rows + padding)
         except Exception as error:  # noqa: BLE001 - any error goes to the callers
+            if len(runs) > known:
+                runs[-1] = runs[-1]._replace(failed=True)
             self._compute_alone(batch, error, runs, control)
             return
         start = 0
@@ -201,7 +204,9 @@ class Worker:
             else:
                 self._compute([request], runs, control)
 
-    def _deliver(self, batch: list[Request], wanted: list[Request], runs: list[Run]) -> None:
+    def _deliver(
+        self, batch: list[Request], wanted: list[Request], runs: list[Run], taken: float
+    ) -> None:
         """Report a batch and settle its futures; runs in the event loop."""
         if runs:
             started, ended = runs[0].started, runs[-1].ended
@@ -214,6 +219,8 @@ class Worker:
                     [started - request.queued for request in wanted],
                     [request.rows for request in wanted],
                     runs,
+                    taken,
+                    time.monotonic(),
                 )
                 self._work.on_batch(report)
         _settle(batch)

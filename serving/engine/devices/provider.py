@@ -1,9 +1,12 @@
 """The execution provider of this process: CUDA if a probe shows that it works, else the CPU."""
 
+import logging
 from typing import Literal
 
 from serving.engine.devices import probe
 from serving.engine.devices.library import onnxruntime
+
+logger = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda"]
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -48,3 +51,27 @@ def choose_providers(device: Device) -> tuple[list[str], str]:
         )
         raise DeviceError(msg)
     return [CPU], "no CUDA provider in this ONNX Runtime"
+
+
+def chosen(device: Device, instances: int, threads: int) -> str:
+    """Return the execution provider that models will run on, after a probe of it, and log it.
+
+    Args:
+        device: The configured device.
+        instances: Runs of a model at the same time, for the log.
+        threads: Threads inside one run, for the log.
+
+    Raises:
+        DeviceError: the configured device is not available.
+    """
+    providers, reason = choose_providers(device)
+    is_missed = device == "auto" and providers[0] == CPU and CUDA in available_providers()
+    logger.log(
+        logging.WARNING if is_missed else logging.INFO,
+        "execution provider %s (%s), %d instances x %d threads a model",
+        providers[0],
+        reason,
+        instances,
+        threads,
+    )
+    return providers[0]

@@ -24,15 +24,21 @@ class PreparedModels:
 def candidate(config: ModelConfig, now: ManagedModel | None) -> ManagedModel:
     """Return a model with a new configuration.
 
-    If the model is served now from the same folder, the result shares its loaded versions.
+    If the model is served now from the same folder with the same batching settings, the result
+    shares its loaded versions.
 
     Args:
         config: The new configuration.
         now: The model of the same name that is served now; None if there is none.
     """
-    if now is None or now.config.base_path != config.base_path:
+    if now is None or _kept(now.config) != _kept(config):
         return ManagedModel(config)
     return ManagedModel(config, servables=dict(now.servables), statuses=dict(now.statuses))
+
+
+def _kept(config: ModelConfig) -> object:
+    """Return what must be equal in two configurations that share loaded versions."""
+    return config.base_path, dict(config.batching)
 
 
 def replaced(
@@ -47,12 +53,16 @@ def replaced(
 
 
 def check_available(candidates: Mapping[str, ManagedModel]) -> None:
-    """Check that every model has a loaded version.
+    """Check that every model has a loaded version, and a model that is to be complete has all.
 
     Raises:
-        UnknownError: a model has no loaded version; the message is TensorFlow Serving's.
+        UnknownError: a model lacks a version; the message is TensorFlow Serving's.
     """
-    failed = [name for name, model in candidates.items() if not model.servables]
+    failed = [
+        name
+        for name, model in candidates.items()
+        if not model.servables or (model.config.complete and _missing(model))
+    ]
     if failed:
         reasons = "".join(f"{{{_reason(name, candidates[name])}}}, " for name in failed)
         msg = (
@@ -62,11 +72,16 @@ def check_available(candidates: Mapping[str, ManagedModel]) -> None:
         raise UnknownError(msg)
 
 
+def _missing(model: ManagedModel) -> list[int]:
+    """Return the wanted versions of a model that are not loaded."""
+    return [version for version in model.wanted or () if version not in model.servables]
+
+
 def _reason(name: str, model: ManagedModel) -> str:
-    """Return why a model is not available: the error of its newest version."""
+    """Return why a model is not available: the error of its newest version that is missing."""
     if not model.statuses:
         return f"{{name: {name}}} due to error: {model.complaint}"
-    status = model.statuses[max(model.statuses)]
+    status = model.statuses[max(_missing(model) or model.statuses)]
     return (
         f"{{name: {name} version: {status.version}}} due to error: "
         f"{status.error_code.name}: {status.error_message}"

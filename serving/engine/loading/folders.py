@@ -1,6 +1,7 @@
 """Looks for the wanted versions in the folders of models."""
 
 import logging
+from collections.abc import Iterable
 
 from serving.engine.managed_model import ManagedModel
 from serving.repository.version_folders import BasePath, VersionFolders
@@ -36,6 +37,15 @@ def find_wanted(model: ManagedModel, folders: VersionFolders) -> list[int]:
         )
     model.complaint = complaint
     return wanted or list(model.servables)
+
+
+def kept(models: Iterable[ManagedModel]) -> frozenset[tuple[BasePath, int]]:
+    """Return the versions that are served or wanted, with the folders of their models."""
+    return frozenset(
+        (model.config.base_path, version)
+        for model in models
+        for version in (*model.servables, *(model.wanted or []))
+    )
 
 
 def is_unreadable(base_path: BasePath, folders: VersionFolders) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serving.engine.catalog import State, VersionStatus
 from serving.engine.loading import progress
 from serving.engine.loading.fetches import Fetches
 from serving.engine.managed_model import LoadServable
@@ -32,6 +33,15 @@ class FailedLoad:
     code: StatusCode
     message: str
     device: DeviceError | None = None
+
+    def status(self, version: int) -> VersionStatus:
+        """Return the state of the version."""
+        return VersionStatus(
+            version=version,
+            state=State.END,
+            error_code=self.code,
+            error_message=self.message,
+        )
 
 
 class Loads:
@@ -88,7 +98,7 @@ class Loads:
             if path is None:
                 return None
             async with context(), progress.reported(f"{name}/{version}"):
-                loading = asyncio.to_thread(self._load_now, name, version, path)
+                loading = asyncio.to_thread(self._load_now, config, version, path)
                 return await self._unless_cancelled(loading)
         except DeviceError as error:
             return FailedLoad(StatusCode.UNKNOWN, str(error), error)
@@ -100,9 +110,10 @@ class Loads:
             logger.exception("loading %s/%d failed", name, version)
             return FailedLoad(StatusCode.UNKNOWN, str(error) or type(error).__name__)
 
-    def _load_now(self, name: str, version: int, path: Path) -> Servable:
-        self._names.append(f"{name}/{version}")
+    def _load_now(self, config: ModelConfig, version: int, path: Path) -> Servable:
+        name, own = f"{config.name}/{version}", [config.batching] if config.batching else []
+        self._names.append(name)
         try:
-            return self._load(name, version, path)
+            return self._load(config.name, version, path, *own)
         finally:
-            self._names.remove(f"{name}/{version}")
+            self._names.remove(name)

@@ -2,7 +2,8 @@
 
 A request with `raw_input_contents` is answered with `raw_output_contents`, and a request with typed
 contents is answered with typed contents: each client gets the form that it uses. FP16 and BF16 have
-no typed form: if an answer has such an output, all its outputs are raw.
+no typed form: if an answer has such an output, all its outputs are raw. Triton also answers typed
+requests in raw form, and some clients expect it: `--kserve_raw_answers` makes all answers raw.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,8 +16,9 @@ from serving.errors import InvalidInput, NotFound, Unavailable
 from serving.inference.request import Prediction
 from serving.monitoring import identity
 from serving.protocols.kserve import tensor_bytes
+from serving.protocols.kserve.classification import PARAMETER as CLASSIFICATION
+from serving.protocols.kserve.classification import count_of
 from serving.protocols.kserve.operations import (
-    EXTENSIONS,
     KServeOperations,
     TensorMetadata,
     check_tensor_parameters,
@@ -53,9 +55,15 @@ class _ProtoInput(NamedTuple):
 class KServeMethods:
     """Handlers of GRPCInferenceService."""
 
-    def __init__(self, operations: KServeOperations) -> None:
-        """Bind the handlers to the operations that they call."""
+    def __init__(self, operations: KServeOperations, *, raw_answers: bool = False) -> None:
+        """Bind the handlers.
+
+        Args:
+            operations: The protocol's operations, which the handlers call.
+            raw_answers: Whether typed requests get raw answers, too (`--kserve_raw_answers`).
+        """
         self._operations = operations
+        self._raw_answers = raw_answers
 
     def methods(self) -> list[Method]:
         """Return the rows of the method table."""
@@ -126,7 +134,9 @@ class KServeMethods:
     ) -> ServerMetadataResponse:
         """Answer GRPCInferenceService.ServerMetadata."""
         return ServerMetadataResponse(
-            name=identity.NAME, version=identity.version(), extensions=EXTENSIONS
+            name=self._operations.server_name,
+            version=identity.version(),
+            extensions=self._operations.extensions,
         )
 
     async def model_metadata(
@@ -148,8 +158,13 @@ class KServeMethods:
 
     async def model_infer(self, request: ModelInferRequest, call: Call) -> ModelInferResponse:
         """Answer GRPCInferenceService.ModelInfer."""
+        classes: dict[str, int] = {}
         for output in request.outputs:
-            check_tensor_parameters(f'output "{output.name}"', output.parameters)
+            where = f'output "{output.name}"'
+            check_tensor_parameters(where, output.parameters)
+            if CLASSIFICATION in output.parameters:
+                count = _parameters(output.parameters)[CLASSIFICATION]
+                classes[output.name] = count_of(where, count)
         prediction = await self._operations.infer(
             request.model_name,
             request.model_version,
@@ -157,10 +172,12 @@ class KServeMethods:
             _wire_tensors(request),
             _decode,
             outputs=[output.name for output in request.outputs],
+            classes=classes,
             deadline=call.deadline,
             account=call.hold,
         )
-        return _response(request, prediction)
+        raw = self._raw_answers or bool(request.raw_input_contents)
+        return _response(request, prediction, raw=raw)
 
 
 def _tensor_metadata(
@@ -186,7 +203,15 @@ def _wire_tensors(request: ModelInferRequest) -> list[tuple[str, _ProtoInput]]:
     contents: list[bytes | None] = list(request.raw_input_contents)
     if not contents:
         contents = [None] * len(request.inputs)
-    elif len(contents) != len(request.inputs):
+    else:
+        for tensor in request.inputs:
+            if tensor.HasField("contents"):  # the message is Triton's
+                msg = (
+                    "contents field must not be specified when using raw_input_contents for "
+                    f"'{tensor.name}' for model '{request.model_name}'"
+                )
+                raise InvalidInput(msg)
+    if len(contents) != len(request.inputs):
         msg = (
             f"raw_input_contents has {len(contents)} entries, expected {len(request.inputs)}, one "
             "for each input in the order of the inputs"
@@ -203,22 +228,19 @@ def _decode(wire: _ProtoInput, admit: Admit) -> np.ndarray:
     check_tensor_parameters(f'input "{tensor.name}"', tensor.parameters)
     if raw is None:
         return tensor_bytes.decode_contents(tensor.datatype, tensor.shape, tensor.contents, admit)
-    if tensor.HasField("contents"):
-        msg = "request has both contents and raw_input_contents, expected one of them"
-        raise InvalidInput(msg)
     return tensor_bytes.decode_raw(tensor.datatype, tensor.shape, raw, admit)
 
 
-def _response(request: ModelInferRequest, prediction: Prediction) -> ModelInferResponse:
+def _response(
+    request: ModelInferRequest, prediction: Prediction, *, raw: bool
+) -> ModelInferResponse:
     response = ModelInferResponse(
         model_name=prediction.servable.name,
         model_version=str(prediction.servable.version),
         id=request.id,
     )
     arrays = prediction.outputs
-    raw = bool(request.raw_input_contents) or not all(
-        tensor_bytes.has_typed_form(array) for array in arrays.values()
-    )
+    raw = raw or not all(tensor_bytes.has_typed_form(array) for array in arrays.values())
     for alias, array in arrays.items():
         datatype = tensor_bytes.datatype_of(DataType.from_numpy(array.dtype))
         output = response.outputs.add(name=alias, datatype=datatype, shape=array.shape)

@@ -7,23 +7,27 @@ metadata has parameters.
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from serving.engine.catalog import Catalog, State
-from serving.errors import FailedPrecondition, InvalidInput, Unavailable, Unsupported
+from serving.engine.servable import Servable
+from serving.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable, Unsupported
 from serving.inference.predictor import Predictor
 from serving.inference.request import Decode, ModelSpec, Prediction, WireTensor
+from serving.monitoring import identity
 from serving.monitoring.counts import GRPC, Metrics
-from serving.protocols.kserve import tensor_bytes
+from serving.protocols.kserve import classification, tensor_bytes
 from serving.tensors.admission import Account
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 
-EXTENSIONS = ("binary_tensor_data",)
+EXTENSIONS = ("binary_tensor_data", "classification")
 SIGNATURE_NAME = "signature_name"
 API = "ModelInfer"  # the name of inferences in the metrics, over gRPC and over REST
-# Triton's parameters that request something else than the tensor itself, or that take its data from
-# outside the request: ignoring them would give wrong answers.
-_UNSUPPORTED_PARAMETERS = ("classification", "shared_memory_region")
+# Triton's parameters whose neglect would give wrong answers: of tensors, data from outside of the
+# request; of requests, the state that an earlier request has left.
+_OF_TENSORS = ("shared_memory_region",)
+_OF_REQUESTS = ("sequence_id", "sequence_start", "sequence_end")
 _MAX_VERSION_DIGITS = 19  # versions are 64-bit numbers
 
 
@@ -68,7 +72,12 @@ class ModelMetadata(NamedTuple):
 
 
 class KServeOperations:
-    """The operations of the protocol."""
+    """The operations of the protocol.
+
+    Attributes:
+        server_name: Name of the server in its metadata.
+        extensions: Names of the extensions in the server's metadata.
+    """
 
     def __init__(
         self,
@@ -77,6 +86,8 @@ class KServeOperations:
         *,
         is_ready: Callable[[], bool],
         metrics: Metrics | None = None,
+        server_name: str = identity.NAME,
+        extensions: Sequence[str] = EXTENSIONS,
     ) -> None:
         """Bind the operations.
 
@@ -85,10 +96,14 @@ class KServeOperations:
             catalog: Has the states of the versions.
             is_ready: Returns whether the server is ready: started, and not about to stop.
             metrics: Counts inferences; None counts them in an instance that nothing reads.
+            server_name: Name of the server in its metadata.
+            extensions: Names of the extensions in the server's metadata.
         """
         self._predictor = predictor
         self._catalog = catalog
         self._is_ready = is_ready
+        self.server_name = server_name
+        self.extensions = extensions
         self._metrics = metrics or Metrics(catalog)
 
     def check_server_ready(self) -> None:
@@ -105,6 +120,44 @@ class KServeOperations:
         """Return the names of the models that failed to load; the server may still be ready."""
         return self._catalog.failed
 
+    def servable(self, name: str, version: str) -> Servable:
+        """Return the servable that answers requests to a model.
+
+        Args:
+            name: Model name.
+            version: Version number in decimal; empty for the latest.
+
+        Raises:
+            InvalidInput: the version is not a number, or the name is empty.
+            NotFound: the server does not serve such a model or version.
+            Unavailable: the version is not loaded.
+        """
+        try:
+            return self._predictor.servable(ModelSpec(name=name, version=version_number(version)))
+        except NotFound as error:
+            raise _unknown(name, version, error) from error
+
+    def described(self, name: str, version: str) -> Servable:
+        """Return the servable that the protocol describes: one with a signature `serving_default`.
+
+        Args:
+            name: Model name.
+            version: Version number in decimal; empty for the latest.
+
+        Raises:
+            FailedPrecondition: the version has no such signature.
+            InvalidInput, NotFound, Unavailable: see `servable`.
+        """
+        servable = self.servable(name, version)
+        if DEFAULT_SIGNATURE_NAME not in servable.signatures:
+            msg = (
+                f"{servable} has no signature {DEFAULT_SIGNATURE_NAME}, the only one that this "
+                f"protocol describes; its signatures are {', '.join(sorted(servable.signatures))}: "
+                "call GetModelMetadata of tensorflow.serving.PredictionService"
+            )
+            raise FailedPrecondition(msg)
+        return servable
+
     def check_model_ready(self, name: str, version: str) -> None:
         """Raise an error if a version of a model cannot answer requests.
 
@@ -118,7 +171,7 @@ class KServeOperations:
             Unavailable: the version is not loaded, or see `check_server_ready`.
         """
         self.check_server_ready()
-        self._predictor.servable(ModelSpec(name=name, version=_version_number(version)))
+        self.servable(name, version)
 
     def model_metadata(self, name: str, version: str) -> ModelMetadata:
         """Return the metadata of a model.
@@ -131,15 +184,8 @@ class KServeOperations:
             FailedPrecondition: the version has no signature `serving_default`.
             InvalidInput, NotFound, Unavailable: see `check_model_ready`.
         """
-        servable = self._predictor.servable(ModelSpec(name=name, version=_version_number(version)))
-        signature = servable.signatures.get(DEFAULT_SIGNATURE_NAME)
-        if signature is None:
-            msg = (
-                f"{servable} has no signature {DEFAULT_SIGNATURE_NAME}, the only one that this "
-                f"protocol describes; its signatures are {', '.join(sorted(servable.signatures))}: "
-                "call GetModelMetadata of tensorflow.serving.PredictionService"
-            )
-            raise FailedPrecondition(msg)
+        servable = self.described(name, version)
+        signature = servable.signatures[DEFAULT_SIGNATURE_NAME]
         parameters = {
             "execution_provider": servable.provider,
             "precision": servable.precision,
@@ -172,6 +218,7 @@ class KServeOperations:
         decode: Decode[WireTensor],
         *,
         outputs: Sequence[str],
+        classes: Mapping[str, int] = MappingProxyType({}),
         deadline: float | None = None,
         account: Account | None = None,
         entrypoint: str = GRPC,
@@ -181,10 +228,12 @@ class KServeOperations:
         Args:
             name: Model name.
             version: Version number in decimal; empty for the latest.
-            parameters: The request's parameters. Only `signature_name` has an effect.
+            parameters: The request's parameters. Only `signature_name` has an effect; those of a
+                sequence are refused.
             tensors: Names and tensors in the transport's form.
             decode: Converts a tensor to an array; asks for admission first.
             outputs: Names of the requested outputs; empty for all.
+            classes: For outputs that are answered with their best classes, the number of these.
             deadline: `time.monotonic()` at which the caller stops waiting; None for no deadline.
             account: Counts the decoded bytes; None disables counting.
             entrypoint: `GRPC` or `REST`, for the metrics.
@@ -205,15 +254,22 @@ class KServeOperations:
                     msg = f'input "{alias}" is given twice'
                     raise InvalidInput(msg)
                 inputs[alias] = tensor
-            number = _version_number(version)
-            prediction = await self._predictor.predict(
-                ModelSpec(name=name, version=number, signature_name=signature_name),
-                inputs,
-                decode,
-                output_filter=outputs,
-                deadline=deadline,
-                account=account,
-            )
+            if parameters:
+                _check_parameters(parameters)
+            outcome.version = number = version_number(version)
+            try:
+                prediction = await self._predictor.predict(
+                    ModelSpec(name=name, version=number, signature_name=signature_name),
+                    inputs,
+                    decode,
+                    output_filter=outputs,
+                    deadline=deadline,
+                    account=account,
+                )
+            except NotFound as error:
+                raise _unknown(name, version, error) from error
+            if classes:
+                prediction = classification.classified(prediction, classes)
             outcome.answered(prediction.servable, prediction.signature_name)
         return prediction
 
@@ -226,9 +282,9 @@ def check_tensor_parameters(tensor: str, parameters: Container[str]) -> None:
         parameters: Names of the tensor's parameters.
 
     Raises:
-        Unsupported: a parameter belongs to Triton's classification or shared memory extension.
+        Unsupported: a parameter belongs to Triton's shared memory extension.
     """
-    for parameter in _UNSUPPORTED_PARAMETERS:
+    for parameter in _OF_TENSORS:
         if parameter in parameters:
             msg = (
                 f"{tensor} has the parameter {parameter}, which this server does not support; "
@@ -237,13 +293,46 @@ def check_tensor_parameters(tensor: str, parameters: Container[str]) -> None:
             raise Unsupported(msg)
 
 
-def _version_number(version: str) -> int | None:
+def _check_parameters(parameters: Mapping[str, object]) -> None:
+    """Refuse parameters that make a request a part of a sequence.
+
+    Raises:
+        Unsupported: a parameter belongs to Triton's sequence extension.
+    """
+    for parameter in _OF_REQUESTS:
+        if parameters.get(parameter):
+            msg = (
+                f"the request has the parameter {parameter}, which this server does not support: "
+                "it keeps no state between requests; send the state as a tensor"
+            )
+            raise Unsupported(msg)
+
+
+def version_number(version: str) -> int | None:
+    """Return the number of a version; None for the latest.
+
+    Args:
+        version: Version number in decimal; empty for the latest.
+
+    Raises:
+        InvalidInput: it is not a number; the message begins like Triton's.
+    """
     if not version:
         return None
     if version.isascii() and version.isdigit() and len(version) <= _MAX_VERSION_DIGITS:
         return int(version)
-    msg = f"model version is {version!r}, expected a number, or nothing for the latest"
+    msg = (
+        f"failed to get model version from specified version string '{version}', expected a "
+        "number, or nothing for the latest"
+    )
     raise InvalidInput(msg)
+
+
+def _unknown(name: str, version: str, error: NotFound) -> NotFound:
+    """Return the error for a model that is not served; its message begins like Triton's."""
+    of_version = f" version {version}" if version else ""
+    msg = f"Request for unknown model: '{name}'{of_version} is not found; {error.message}"
+    return NotFound(msg)
 
 
 def _describe(specs: Mapping[str, TensorSpec]) -> list[TensorMetadata]:

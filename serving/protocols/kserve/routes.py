@@ -19,8 +19,9 @@ from serving.monitoring import identity
 from serving.monitoring.counts import REST
 from serving.protocols.json_process import ELEMENT_BYTES, JsonProcesses
 from serving.protocols.kserve import json_tensors, tensor_bytes
+from serving.protocols.kserve.classification import PARAMETER as CLASSIFICATION
+from serving.protocols.kserve.classification import count_of
 from serving.protocols.kserve.operations import (
-    EXTENSIONS,
     KServeOperations,
     TensorMetadata,
     check_tensor_parameters,
@@ -34,10 +35,11 @@ Value = TypeVar("Value")
 
 HEADER_LENGTH = b"inference-header-content-length"
 _BINARY = "application/octet-stream"
-_MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 _LIVE = re.compile(r"/v2/health/live")
 _READY = re.compile(r"/v2/health/ready")
-_MODEL_READY = re.compile(_MODEL + "/ready")
+_METADATA = re.compile(r"(?!/v2/models/stats\Z)" + MODEL)  # that path has all statistics
+_MODEL_READY = re.compile(MODEL + "/ready")
 _KIND_NAMES = {
     bool: "true or false",
     dict: "an object",
@@ -55,10 +57,11 @@ class _JsonInput(NamedTuple):
 
 
 class _Output(NamedTuple):
-    """A requested output, and whether it is to be sent in binary."""
+    """A requested output, whether it is to be sent in binary, and the number of its classes."""
 
     name: str
     binary: bool
+    classes: int
 
 
 class KServeRoutes:
@@ -85,9 +88,9 @@ class KServeRoutes:
             Route("GET", re.compile(r"/v2/?"), self.server_metadata, role=Role.METADATA),
             Route("GET", _LIVE, self.server_live, role=Role.HEALTH, traced=False),
             Route("GET", _READY, self.server_ready, role=Role.HEALTH, traced=False),
-            Route("GET", re.compile(_MODEL), self.model_metadata, role=Role.METADATA),
+            Route("GET", _METADATA, self.model_metadata, role=Role.METADATA),
             Route("GET", _MODEL_READY, self.model_ready, role=Role.HEALTH, traced=False),
-            Route("POST", re.compile(_MODEL + "/infer"), self.infer, role=Role.PREDICT),
+            Route("POST", re.compile(MODEL + "/infer"), self.infer, role=Role.PREDICT),
         ]
 
     async def server_live(self, _request: HttpRequest) -> HttpResponse:
@@ -105,19 +108,23 @@ class KServeRoutes:
 
     async def model_ready(self, request: HttpRequest) -> HttpResponse:
         """Answer `GET /v2/models/NAME[/versions/V]/ready` with 200 if ready, or with an error."""
-        name, version = _model(request)
+        name, version = model_of(request)
         self._operations.check_model_ready(name, version)
         return json_response({"name": name, "ready": True})
 
     async def server_metadata(self, _request: HttpRequest) -> HttpResponse:
         """Answer `GET /v2`."""
         return json_response(
-            {"name": identity.NAME, "version": identity.version(), "extensions": EXTENSIONS}
+            {
+                "name": self._operations.server_name,
+                "version": identity.version(),
+                "extensions": self._operations.extensions,
+            }
         )
 
     async def model_metadata(self, request: HttpRequest) -> HttpResponse:
         """Answer `GET /v2/models/NAME[/versions/V]`."""
-        metadata = self._operations.model_metadata(*_model(request))
+        metadata = self._operations.model_metadata(*model_of(request))
         return json_response(
             {
                 "name": metadata.name,
@@ -135,7 +142,7 @@ class KServeRoutes:
             return await self._infer(request, deadline)
 
     async def _infer(self, request: HttpRequest, deadline: float) -> HttpResponse:
-        name, version = _model(request)
+        name, version = model_of(request)
         body, binary = await self._read(request)
         parameters = _member(body, "parameters", dict, "the request", {})
         all_binary = _member(parameters, "binary_data_output", bool, "the request", False)
@@ -150,6 +157,7 @@ class KServeRoutes:
             _wire_tensors(body, binary),
             _decode,
             outputs=[output.name for output in outputs],
+            classes={output.name: output.classes for output in outputs if output.classes},
             deadline=deadline,
             account=request.hold,
             entrypoint=REST,
@@ -203,7 +211,8 @@ class KServeRoutes:
         )
 
 
-def _model(request: HttpRequest) -> tuple[str, str]:
+def model_of(request: HttpRequest) -> tuple[str, str]:
+    """Return name and version of the model in a path that `MODEL` matches; empty if missing."""
     return request.parameters["name"] or "", request.parameters["version"] or ""
 
 
@@ -264,7 +273,8 @@ def _requested(entry: Mapping[str, Any], *, all_binary: bool) -> _Output:
     where = f'output "{name}"'
     parameters = _member(entry, "parameters", dict, where, {})
     check_tensor_parameters(where, parameters)
-    return _Output(name, _member(parameters, "binary_data", bool, where, all_binary))
+    binary = _member(parameters, "binary_data", bool, where, all_binary)
+    return _Output(name, binary, count_of(where, parameters.get(CLASSIFICATION, 0)))
 
 
 def _wire_tensors(body: Mapping[str, Any], binary: memoryview) -> list[tuple[str, _JsonInput]]:

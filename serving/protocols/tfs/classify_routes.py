@@ -62,7 +62,8 @@ class ClassifyRoutes:
     async def classify(self, request: HttpRequest) -> HttpResponse:
         """Answer `POST ...:classify` with label and score of every class, for each example."""
         spec = model_spec(request)
-        with self._metrics.request(spec.name, "Classify", REST) as outcome:
+        asked = (spec.version, spec.version_label)
+        with self._metrics.request(spec.name, "Classify", REST, *asked) as outcome:
             async with time_limit(self._timeout_in_ms) as deadline:
                 spec, examples = await self._read(request, spec, "classify")
                 answer = await self._inference.classify(
@@ -83,7 +84,8 @@ class ClassifyRoutes:
     async def regress(self, request: HttpRequest) -> HttpResponse:
         """Answer `POST ...:regress` with a number for each example."""
         spec = model_spec(request)
-        with self._metrics.request(spec.name, "Regress", REST) as outcome:
+        asked = (spec.version, spec.version_label)
+        with self._metrics.request(spec.name, "Regress", REST, *asked) as outcome:
             async with time_limit(self._timeout_in_ms) as deadline:
                 spec, examples = await self._read(request, spec, "regress")
                 answer = await self._inference.regress(

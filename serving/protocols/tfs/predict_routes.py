@@ -81,7 +81,8 @@ class PredictRoutes:
     async def predict(self, request: HttpRequest) -> HttpResponse:
         """Answer `POST ...:predict` for rows (`instances`) or columns (`inputs`)."""
         spec = model_spec(request)
-        with self._metrics.request(spec.name, "Predict", REST) as outcome:
+        asked = (spec.version, spec.version_label)
+        with self._metrics.request(spec.name, "Predict", REST, *asked) as outcome:
             servable = self._predictor.servable(spec)
             async with time_limit(self._timeout_in_ms) as deadline:
                 with servable.hold():  # keep it loaded while a large body is read

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running.kserve_stub import EXTENSIONS
 from sample_models import arithmetic_models, tiny_models
 
-from serving.protos import kserve_pb2
+from serving.protos import kserve_config_pb2, kserve_pb2
 
 PYTHON = Path(sys.prefix) / "tritonclient" / "bin" / "python"
 SAMPLE = Path(__file__).parents[2] / "data" / "cifar10_sample.npz"
@@ -115,17 +116,24 @@ print(json.dumps(report))
 # Every message and field of this project must be Triton's.
 DESCRIPTORS = """
 import json
-from tritonclient.grpc import service_pb2
+from tritonclient.grpc import model_config_pb2, service_pb2
 
 def describe(message):
     yield message.full_name, {
         field.name: [field.number, field.type, field.is_repeated] for field in message.fields
     }
+    for enum in message.enum_types:
+        yield values(enum)
     for nested in message.nested_types:
         yield from describe(nested)
 
-messages = service_pb2.DESCRIPTOR.message_types_by_name.values()
-print(json.dumps(dict(pair for message in messages for pair in describe(message))))
+def values(enum):
+    return enum.full_name, {value.name: value.number for value in enum.values}
+
+files = (service_pb2, model_config_pb2)
+messages = [one for file in files for one in file.DESCRIPTOR.message_types_by_name.values()]
+enums = [values(one) for one in model_config_pb2.DESCRIPTOR.enum_types_by_name.values()]
+print(json.dumps(dict([*enums, *(pair for one in messages for pair in describe(one))])))
 """
 
 
@@ -163,7 +171,7 @@ def test_the_official_client_gets_the_same_answers(
     assert (theirs["live"], theirs["ready"]) == (True, True)
     assert theirs["model_ready"] == [True, True, False, False]
     assert theirs["server"]["name"] == "onnx-serving"
-    assert theirs["server"]["extensions"] == ["binary_tensor_data"]
+    assert set(theirs["server"]["extensions"]) == EXTENSIONS
     assert theirs["model"]["versions"] == ["1"]
     assert theirs["model"]["platform"] == "onnxruntime_onnx"
     # In JSON, the gRPC client has 64-bit integers as strings, as protobuf does.
@@ -195,7 +203,7 @@ def test_the_official_client_gets_the_same_answers(
         "Expects arg[0] to be float but double is provided",
     )
     assert unknown_code.removeprefix("StatusCode.") == codes[1]
-    assert unknown.startswith("Servable not found for request: Latest(nope)")
+    assert unknown.startswith("Request for unknown model: 'nope' is not found")
 
 
 # A field that MLServer added to the protocol; other clients skip unknown fields.
@@ -203,18 +211,23 @@ EXTENDED, EXTENSION = "inference.ModelMetadataResponse", "parameters"
 
 
 def test_messages_are_the_official_ones():
-    """Each message has the field names, numbers and types of tritonclient's message."""
+    """Each message and enum has the names, numbers and types of tritonclient's."""
     theirs = run(DESCRIPTORS)
 
     ours = {}
-    messages = list(kserve_pb2.DESCRIPTOR.message_types_by_name.values())
+    files = (kserve_pb2, kserve_config_pb2)
+    messages = [one for file in files for one in file.DESCRIPTOR.message_types_by_name.values()]
+    enums = list(kserve_config_pb2.DESCRIPTOR.enum_types_by_name.values())
     while messages:
         message = messages.pop()
         messages.extend(message.nested_types)
+        enums.extend(message.enum_types)
         ours[message.full_name] = {
             field.name: [field.number, field.type, field.is_repeated] for field in message.fields
         }
-    assert len(ours) >= 18
+    for enum in enums:
+        ours[enum.full_name] = {value.name: value.number for value in enum.values}
+    assert len(ours) >= 50
     del ours[f"{EXTENDED}.ParametersEntry"]
     number, *_ = ours[EXTENDED].pop(EXTENSION)
     assert number not in {field[0] for field in theirs[EXTENDED].values()}

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.loading import graphs
 from serving.engine.runtime import CPU, CUDA, RuntimeConfig
 from serving.engine.servable import Servable
-from serving.errors import DataLoss, FailedPrecondition, InvalidInput
+from serving.errors import DataLoss, FailedPrecondition, InvalidInput, ServingError
 from serving.repository import publishing
 
 ONES = np.ones((1, 3), np.float32)
@@ -248,6 +249,29 @@ def test_requests_of_another_shape_run_alone(tmp_path):
     assert [report.request_rows for report in reports] == [
         *([2], [None], [None], [None], [None], [64], [6], [None])
     ]
+
+
+def test_a_report_has_the_stages_of_its_runs(tmp_path):
+    """A batch is taken, then runs, then is delivered; a run that raises an error is marked."""
+    servable = load_bare(tiny_models.lookup(tmp_path))
+    reports = []
+    servable.report_batches(reports.append)
+
+    async def ask() -> None:
+        await servable.predict("serving_default", {"index": np.array([0, 1])}, ["y"])
+        with pytest.raises(ServingError):
+            await servable.predict("serving_default", {"index": np.array([7])}, ["y"])
+
+    before = time.monotonic()
+    asyncio.run(ask())
+    servable.close()
+
+    assert [[run.failed for run in report.runs] for report in reports] == [[False], [True]]
+    for report in reports:
+        (run,) = report.runs
+        times = [before, report.taken, run.started, run.ended, report.delivered]
+        assert times == sorted(times)
+        assert report.waits[0] >= run.started - report.taken
 
 
 def test_a_string_that_is_no_text_is_named_by_its_alias(tmp_path):

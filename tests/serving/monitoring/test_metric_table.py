@@ -51,7 +51,8 @@ def families(tmp_path_factory) -> dict[str, object]:
     png = io.BytesIO()
     Image.new("RGB", (32, 32)).save(png, "PNG")
     example = {"image/encoded": {"b64": base64.b64encode(png.getvalue()).decode()}}
-    with servers.in_this_process(None, model_config_file=file) as address:
+    settings = {"model_config_file": file, "triton_metrics": True}
+    with servers.in_this_process(None, **settings) as address:
         rest = Http(address)
         assert rest.post("/v1/models/identity:predict", {"instances": [[1, 2, 3]]})[0] == 200
         assert rest.post("/v1/models/identity:predict", {"instances": ["no"]})[0] == 400

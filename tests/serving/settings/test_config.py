@@ -86,6 +86,18 @@ def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
         (["--front=apache"], {}, "--front is 'apache', expected one of asgi, grpcio"),
         (["--model_base_path=ftp://b/m"], {}, "ftp:// cannot be read, expected a local folder"),
         (
+            ["--model_control_mode=explicit", "--model_config_file=a"],
+            {},
+            "--model_control_mode=explicit given with --model_config_file, expected --models_dir",
+        ),
+        (
+            ["--model_control_mode=explicit", "--model_base_path=/a"],
+            {},
+            "--model_control_mode=explicit given with --model_base_path, expected --models_dir",
+        ),
+        (["--model_control_mode=poll"], {}, "is 'poll', expected one of none, explicit"),
+        (["--load_models=a"], {}, "--load_models given without --model_control_mode=explicit"),
+        (
             [
                 *("--tensorflow_session_parallelism=1", "--tensorflow_intra_op_parallelism=1"),
                 "--tensorflow_inter_op_parallelism=1",
@@ -99,6 +111,14 @@ def test_contradictions_stop_the_start(arguments, environment, message):
     """Settings that contradict each other stop the start."""
     with pytest.raises(ConfigError, match=message):
         parse_config(arguments, environment)
+
+
+@pytest.mark.parametrize(("mode", "seconds"), [("none", 3.0), ("explicit", 0)])
+def test_models_that_calls_load_are_not_polled(mode, seconds):
+    """With --model_control_mode=explicit no poll looks for new versions."""
+    settings = {"model_control_mode": mode, "file_system_poll_wait_seconds": 3.0}
+
+    assert ServerConfig(**settings).manager().poll_seconds == seconds
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_worker_that_dies_at_the_last_moment_changes_nothing():
 
     async def scenario(supervisor):
         await able.channel.ask("reload", MODELS)
-        return supervisor._models
+        return supervisor._reloads.models
 
     assert supervise(scenario, able, dying) == MODELS
     assert [what for what, _ in able.asked] == ["prepare", "commit"]

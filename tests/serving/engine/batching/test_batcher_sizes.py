@@ -1,6 +1,7 @@
 """Tests of the sizes of batches: limits, allowed sizes, padding, and requests in parts."""
 
 import asyncio
+import dataclasses
 
 import numpy as np
 import pytest
@@ -126,3 +127,23 @@ def test_padding_repeats_the_last_row():
 
     assert seen == [[[1, 2], [3, 4], [3, 4], [3, 4], [3, 4]]]
     assert [answer["y"].tolist() for answer in answers] == [[[1, 2]], [[3, 4]]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {}),
+        ({"batch_timeout_micros": 7}, {"batch_timeout_micros": 7}),
+        (
+            {"max_batch_size": 16},
+            {"max_batch_size": 16, "allowed_batch_sizes": (), "max_batch_size_on_cuda": 0},
+        ),
+    ],
+)
+def test_a_model_may_have_other_batches(changes, expected):
+    """Changed fields replace those of the settings; a new largest batch is not padded beyond."""
+    config = BatchingConfig(
+        max_batch_size=64, max_batch_size_on_cuda=256, allowed_batch_sizes=(32, 64)
+    )
+
+    assert config.changed(changes) == dataclasses.replace(config, **expected)

@@ -1,5 +1,6 @@
 """The models that a reload replaces, and the error if a model has no available version."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,29 @@ def test_a_reload_keeps_the_versions_of_a_folder():
     assert (moved.servables, moved.statuses) == ({}, {})
     assert (new.servables, new.statuses) == ({}, {})
     assert moved.config.base_path == Path("/models/b")
+
+
+def test_other_batching_settings_share_no_versions():
+    """A candidate with other batching settings than the served model loads its versions anew."""
+    now = model(servables={1: "servable"}, statuses={1: status(1, "")})
+    other = dataclasses.replace(now.config, batching={"max_batch_size": 2})
+
+    assert candidate(other, now).servables == {}
+    assert candidate(other, ManagedModel(other, servables={1: "a"})).servables == {1: "a"}
+
+
+def test_a_complete_model_needs_all_its_versions():
+    """A model that is to be complete fails with the newest version that is missing."""
+    statuses = {number: status(number, f"broken {number}") for number in (1, 2, 3)}
+    found = model(servables={3: "servable"}, statuses=statuses, wanted=[1, 2, 3])
+    check_available({"a": found})
+    found.config = dataclasses.replace(found.config, complete=True)
+
+    with pytest.raises(UnknownError, match="name: a version: 2} due to error: DATA_LOSS: broken 2"):
+        check_available({"a": found})
+
+    found.servables.update({1: "servable", 2: "servable"})
+    check_available({"a": found})
 
 
 def test_models_that_are_gone_or_have_another_folder_are_replaced():

@@ -8,7 +8,15 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from running.kserve_stub import ELEMENTS, Stub, X, infer_request, raw_answers, typed_answers
+from running.kserve_stub import (
+    ELEMENTS,
+    EXTENSIONS,
+    Stub,
+    X,
+    infer_request,
+    raw_answers,
+    typed_answers,
+)
 from sample_models import arithmetic_models, tiny_models
 
 from serving.engine.batching.batching_config import BatchingConfig
@@ -61,12 +69,12 @@ def test_a_model_is_ready_if_it_can_answer(stub, name, version, ready):
 
 
 def test_server_metadata(stub):
-    """Server metadata has the name, the release and the extension binary_tensor_data."""
+    """Server metadata has the name, the release and the extensions that work."""
     response = stub.call("ServerMetadata")
 
     assert response.name == "onnx-serving"
     assert response.version.split(".")[0].isdigit()
-    assert response.extensions == ["binary_tensor_data"]
+    assert set(response.extensions) == EXTENSIONS
 
 
 def test_model_metadata(stub):

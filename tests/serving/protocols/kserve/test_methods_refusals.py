@@ -6,15 +6,21 @@ from running.kserve_stub import X, infer_request, raw_answers
 from serving.protos import kserve_pb2
 from serving.protos.kserve_pb2 import InferParameter
 
+VERSION = "failed to get model version from specified version string"
+
 
 @pytest.mark.parametrize(
     ("name", "version", "answer"),
     [
-        ("nope", "", ("NOT_FOUND", "Servable not found for request: Latest(nope)")),
-        ("add", "7", ("NOT_FOUND", "Servable not found for request: Specific(add, 7)")),
-        ("add", "latest", ("INVALID_ARGUMENT", "model version is 'latest', expected a number")),
-        ("add", "-1", ("INVALID_ARGUMENT", "model version is '-1'")),
-        ("add", "9" * 5000, ("INVALID_ARGUMENT", "model version is '999")),
+        ("nope", "", ("NOT_FOUND", "Request for unknown model: 'nope' is not found; Servable not")),
+        (
+            "add",
+            "7",
+            ("NOT_FOUND", "Request for unknown model: 'add' version 7 is not found; Ser"),
+        ),
+        ("add", "latest", ("INVALID_ARGUMENT", f"{VERSION} 'latest', expected a number")),
+        ("add", "-1", ("INVALID_ARGUMENT", f"{VERSION} '-1'")),
+        ("add", "9" * 5000, ("INVALID_ARGUMENT", f"{VERSION} '999")),
     ],
 )
 @pytest.mark.parametrize("method", ["ModelMetadata", "ModelInfer"])
@@ -43,8 +49,20 @@ def _shared_memory(request):
     request.inputs[0].parameters["shared_memory_region"].string_param = "region"
 
 
-def _classification(request):
-    request.outputs.add(name="y").parameters["classification"].int64_param = 3
+def _classes(**choice):
+    def change(request):
+        request.outputs.add(name="y").parameters["classification"].CopyFrom(
+            InferParameter(**choice)
+        )
+
+    return change
+
+
+def _sequence(**choice):
+    def change(request):
+        request.parameters["sequence_id"].CopyFrom(InferParameter(**choice))
+
+    return change
 
 
 def _signature(**choice):
@@ -60,7 +78,7 @@ def _signature(**choice):
         (
             lambda request: request.inputs[0].contents.fp32_contents.extend([1, 2, 3]),
             "INVALID_ARGUMENT",
-            "tensor parsing error: x: request has both contents and raw_input_contents",
+            "contents field must not be specified when using raw_input_contents for 'x' for model",
         ),
         (
             lambda request: request.raw_input_contents.append(b""),
@@ -124,7 +142,22 @@ def _signature(**choice):
             "UNIMPLEMENTED",
             'input "x" has the parameter shared_memory_region, which this server does not support',
         ),
-        (_classification, "UNIMPLEMENTED", 'output "y" has the parameter classification'),
+        (
+            _classes(int64_param=-1),
+            "INVALID_ARGUMENT",
+            'parameter classification of output "y" is -1, expected a whole number',
+        ),
+        (
+            _classes(string_param="3"),
+            "INVALID_ARGUMENT",
+            "parameter classification of output \"y\" is '3', expected a whole number",
+        ),
+        (
+            _sequence(int64_param=7),
+            "UNIMPLEMENTED",
+            "the request has the parameter sequence_id, which this server does not support",
+        ),
+        (_sequence(string_param="a"), "UNIMPLEMENTED", "the request has the parameter sequence_id"),
         (
             lambda request: setattr(request, "model_name", ""),
             "INVALID_ARGUMENT",

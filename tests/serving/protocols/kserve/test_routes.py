@@ -4,6 +4,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 from calling.kserve_connection import ADD, INFER, Connection, X
+from running.kserve_stub import EXTENSIONS
 from sample_models import arithmetic_models, odd_models, tiny_models
 
 from serving.protocols.kserve import tensor_bytes
@@ -36,7 +37,7 @@ def test_server_answers(connection):
     assert status == 200
     assert metadata["name"] == "onnx-serving"
     assert metadata["version"]
-    assert metadata["extensions"] == ["binary_tensor_data"]
+    assert set(metadata["extensions"]) == EXTENSIONS
 
 
 @pytest.mark.parametrize("path", ["/v2/models/add", "/v2/models/add/versions/1"])

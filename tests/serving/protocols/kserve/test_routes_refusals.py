@@ -76,9 +76,14 @@ from calling.kserve_connection import BINARY_X, CONTENT, INFER, X
             'input "x" has the parameter shared_memory_region, which this server does not support',
         ),
         (
-            {"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": 3}}]},
+            {"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": 3.5}}]},
+            400,
+            'parameter classification of output "y" is 3.5, expected a whole number',
+        ),
+        (
+            {"inputs": [X], "parameters": {"sequence_id": 7, "sequence_start": True}},
             501,
-            'output "y" has the parameter classification',
+            "the request has the parameter sequence_id, which this server does not support",
         ),
         (
             {"inputs": [X], "outputs": [{"name": "y", "parameters": {"binary_data": 1}}]},
