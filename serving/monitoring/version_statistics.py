@@ -16,7 +16,6 @@ from prometheus_client import Metric
 
 from serving.engine.servable import Servable
 from serving.monitoring.counts import Metrics, ServableMetrics
-from serving.monitoring.run_statistics import StageTotals
 
 _COUNTS = "version_statistics"
 # `metrics_sum` takes the greatest value of several processes for a name with this end.
@@ -105,9 +104,9 @@ def collect(metrics: Metrics) -> list[Metric]:
             counts.add_sample(name, labels, value)
         signatures = of_servable.signatures.values()
         for own in signatures:
-            for size, totals in own.statistics.sizes.items():
+            for size, totals in own.statistics.sizes:
                 # Two signatures may have the same size: `read` adds them.
-                for name, value in _stages(totals).items():
+                for name, value in totals._asdict().items():
                     counts.add_sample(f"size_{name}", labels | {"size": str(size)}, value)
         newest = max(own.statistics.last for own in signatures)
         at = time.time() - (time.monotonic() - newest) if newest else 0.0
@@ -131,14 +130,12 @@ def _figures(counts: ServableMetrics) -> dict[str, float]:
         add("success_count", sum(one.count for one in own.request_seconds.values()))
         add("success_seconds", sum(one.total for one in own.request_seconds.values()))
         add("queue_count", own.queue_seconds.count)
-        add("queue_seconds", own.queue_seconds.total - own.statistics.gathering)
-        for name, value in _stages(own.statistics.requests).items():
+        stages = own.statistics.requests
+        # The histogram has the time until the run, and with it the gathering of the batch.
+        add("queue_seconds", own.queue_seconds.total - stages.gathering)
+        for name, value in stages._asdict().items():
             add(name, value)
     return figures
-
-
-def _stages(totals: StageTotals) -> dict[str, float]:
-    return {"count": totals.count} | {stage: getattr(totals, stage) for stage in _STAGES}
 
 
 def read(metrics: Iterable[Metric]) -> list[VersionStatistics]:
@@ -181,7 +178,7 @@ def _duration(figures: Mapping[str, float], kind: str) -> Duration:
 
 
 def _stage(figures: Mapping[str, float], stage: str, prefix: str = "") -> Duration:
-    return Duration(int(figures[f"{prefix}count"]), _ns(figures[prefix + stage]))
+    return Duration(int(figures[f"{prefix}number"]), _ns(figures[prefix + stage]))
 
 
 def _ns(seconds: float) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 from running import servers
+from running.tensorflow_command import free_port
 from sample_models import triton_models
 
 # What Triton does and this server does only if it is asked to.
@@ -183,9 +184,7 @@ class Lab:
     @contextmanager
     def _server(self, example: Example) -> Iterator[tuple[str, str]]:
         """Start a server for an example; yield its addresses for gRPC and for HTTP."""
-        rpc, rest = (
-            (FIXED_GRPC, FIXED_HTTP) if example.fixed_ports else (_free_port(), _free_port())
-        )
+        rpc, rest = (FIXED_GRPC, FIXED_HTTP) if example.fixed_ports else (free_port(), free_port())
         flags = (
             *(f"--models_dir={self._models_of(example)}", f"--front={self._front}"),
             *(f"--port={rpc}", f"--rest_api_port={rest}", *FLAGS, *example.flags),
@@ -207,12 +206,6 @@ class Lab:
         for number in range(example.models - len(names)):
             triton_models.simple(folder, f"simple_{number}")
         return folder
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _busy(*ports: int) -> int:

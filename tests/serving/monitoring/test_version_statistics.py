@@ -29,17 +29,13 @@ def counted(*reports: BatchReport) -> RunStatistics:
     return statistics
 
 
-def figures(totals) -> tuple[int, float, float, float]:
-    return totals.count, totals.gathering, totals.running, totals.delivering
-
-
 def test_each_request_of_a_batch_counts_its_stages():
     """The stages over requests have a batch's time once for each request, those over runs once."""
     statistics = counted(report(Run(8, 1, 11.0, 15.0), waits=(0.5, 2.0, 2.5)))
 
-    assert figures(statistics.requests) == (3, 3.0, 12.0, 15.0)
-    assert {size: figures(one) for size, one in statistics.sizes.items()} == {7: (1, 1.0, 4.0, 5.0)}
-    assert (statistics.runs, statistics.rows, statistics.gathering) == (1, 7, 3.0)
+    assert statistics.requests == (3, 3.0, 12.0, 15.0)
+    assert statistics.sizes == [(7, (1, 1.0, 4.0, 5.0))]
+    assert (statistics.runs, statistics.rows) == (1, 7)
     assert statistics.last == 10.0
 
 
@@ -47,7 +43,7 @@ def test_a_request_that_shares_no_run_has_the_size_1():
     """A run without rows counts as one row, as in Triton."""
     statistics = counted(report(Run(None, 0, 11.0, 12.0)))
 
-    assert (statistics.rows, list(statistics.sizes)) == (1, [1])
+    assert (statistics.rows, dict(statistics.sizes).keys()) == (1, {1})
 
 
 def test_runs_that_fail_are_left_out():
@@ -60,17 +56,19 @@ def test_runs_that_fail_are_left_out():
     )
     statistics = counted(batch)
 
-    assert figures(statistics.requests) == (1, 1.0, 1.0, 6.0)
-    assert (statistics.runs, statistics.rows, list(statistics.sizes)) == (1, 2, [2])
-    assert statistics.gathering == 2.0
+    assert statistics.requests == (1, 1.0, 1.0, 6.0)
+    assert statistics.sizes == [(2, (1, 1.0, 1.0, 6.0))]
+    assert (statistics.runs, statistics.rows) == (1, 2)
 
 
 def test_the_number_of_sizes_is_bounded():
-    """Further batch sizes are not listed, so that callers cannot fill the memory."""
-    statistics = counted(*(report(Run(size, 0, 11.0, 12.0)) for size in range(1, MAX_SIZES + 3)))
+    """Further batch sizes are counted but not listed, so that callers cannot fill the memory."""
+    sizes = range(1, MAX_SIZES + 3)
+    statistics = counted(*(report(Run(size, 0, 11.0, 12.0)) for size in sizes))
 
-    assert len(statistics.sizes) == MAX_SIZES
-    assert statistics.runs == MAX_SIZES + 2
+    assert [size for size, _ in statistics.sizes] == list(sizes)[:-2]
+    assert (statistics.runs, statistics.rows) == (MAX_SIZES + 2, sum(sizes))
+    assert statistics.requests.number == MAX_SIZES + 2
 
 
 async def _serve(manager, metrics) -> None:
