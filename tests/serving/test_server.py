@@ -62,14 +62,14 @@ def test_callers_are_refused_until_the_models_are_loaded(tmp_path, front):
 
     async def live():
         server = ModelServer(config)
-        load = server.manager._load
+        load = server.manager._loading._load
 
         def slow_load(*version):
             begun.set()
             release.wait(30)
             return load(*version)
 
-        server.manager._load = slow_load
+        server.manager._loading._load = slow_load
         starting = asyncio.create_task(server.start())
         await asyncio.to_thread(begun.wait, 30)
         during = await asyncio.to_thread(look, server)
