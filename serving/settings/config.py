@@ -142,7 +142,7 @@ class ServerConfig:
         "separated by commas; metadata includes the states of models and server reflection",
     )
     enable_reload_rpc: bool = _setting(
-        default=True, text="answer HandleReloadConfigRequest, which replaces all models"
+        default=True, text="answer HandleReloadConfigRequest, and loads and unloads by name"
     )
     admin_address: str = _setting(
         "",
