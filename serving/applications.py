@@ -1,5 +1,6 @@
 """The ASGI applications of the server's ports, built from its services."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from serving.access.gate import Gate
@@ -11,6 +12,7 @@ from serving.transport.limits.byte_budget import ByteBudget
 from serving.transport.limits.flows import Flows
 from serving.transport.limits.unread_answers import UnreadAnswers
 from serving.transport.network_config import NetworkConfig
+from serving.transport.route_table import Route
 
 # Limits of the health port and of the admin listener.
 _FEW_CONNECTIONS = 128
@@ -46,15 +48,8 @@ class Applications:
         self._unread = UnreadAnswers(network.max_buffered_bytes)
         self.budget = ByteBudget(network.max_buffered_bytes)
         self._flows = Flows(network.trusted_proxies)
-        self.http = HttpApplication(
-            services.routes,
-            max_body_bytes=network.max_message_bytes,
-            budget=self.budget,
-            unread=self._unread,
-            with_cors=with_cors,
-            gate=gate,
-            flows=self._flows,
-        )
+        self._with_cors = with_cors
+        self.http = self._http(services.routes)
         few = min(network.max_connections, _FEW_CONNECTIONS)
         self.admin_network = replace(network, max_connections=few)
         self.health_network = replace(
@@ -67,7 +62,18 @@ class Applications:
 
     def admin(self) -> Application:
         """Return the application of the admin listener, which answers everything."""
-        return self._grpc(self.http, admin=True)
+        return self._grpc(self._http(self._services.admin_routes), admin=True)
+
+    def _http(self, routes: Sequence[Route]) -> HttpApplication:
+        return HttpApplication(
+            routes,
+            max_body_bytes=self._most_bytes,
+            budget=self.budget,
+            unread=self._unread,
+            with_cors=self._with_cors,
+            gate=self._gate,
+            flows=self._flows,
+        )
 
     def _grpc(self, beside: Application, *, admin: bool) -> Application:
         return GrpcApplication(

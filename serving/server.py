@@ -4,7 +4,10 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from prometheus_client import Metric
 
 from serving.access import keys_file, roles
 from serving.access.gate import Gate
@@ -17,10 +20,8 @@ from serving.engine.machine import watch_memory
 from serving.engine.runtime import RuntimeConfig
 from serving.errors import ConfigError, FailedPrecondition
 from serving.model_source import ModelSource, version_loader
-from serving.monitoring import metrics_page
 from serving.monitoring.counts import Metrics
 from serving.monitoring.metrics_page import MetricsPage
-from serving.monitoring.shared_page import SharedPage
 from serving.services import Services
 from serving.settings.config import ServerConfig
 from serving.transport.certificates.watch import CertificateWatch
@@ -113,16 +114,15 @@ class ModelServer:
             link.serve(self.manager, page.metrics)
             link.on_keys = self._take_keys
 
-        async def metrics_text() -> bytes:
-            """Return the metrics page of this process, or of all workers together."""
-            return page.text() if link is None else metrics_page.render(await link.metrics())
+        async def metrics_now() -> Sequence[Metric]:
+            """Return the metrics of this process, or of all workers together."""
+            return page.metrics() if link is None else await link.metrics()
 
-        shared_page = SharedPage(metrics_text)
         self._services = Services(
             config,
             self.manager,
             metrics,
-            metrics_text=shared_page.text,
+            metrics_now=metrics_now,
             is_ready=lambda: self._ready,
         )
 

@@ -2,23 +2,27 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from serving.access.roles import Role
+from serving.console.browser_guard import host_names
+from serving.console.console_routes import ConsoleRoutes, MetricsNow
 from serving.engine.machine import available_cores
 from serving.engine.manager import Manager
 from serving.errors import ConfigError, PermissionDenied, ServingError, Unsupported
 from serving.inference.classify_regress import ClassifyRegress
 from serving.inference.predictor import Predictor
+from serving.monitoring import metrics_page
 from serving.monitoring.counts import Metrics
 from serving.monitoring.metered_methods import metered
+from serving.monitoring.shared_page import SharedPage
 from serving.protocols.health_methods import SERVICE as HEALTH_SERVICE
 from serving.protocols.health_methods import Health
 from serving.protocols.json_process import JsonProcesses
 from serving.protocols.kserve.methods import KSERVE_SERVICE, KServeMethods
 from serving.protocols.kserve.operations import KServeOperations
 from serving.protocols.kserve.routes import KServeRoutes
-from serving.protocols.probe_routes import MetricsText, Probes
+from serving.protocols.probe_routes import Probes
 from serving.protocols.reflection_methods import Reflection
 from serving.protocols.start_page import StartPage
 from serving.protocols.tfs.classify_methods import ClassifyMethods
@@ -27,7 +31,7 @@ from serving.protocols.tfs.model_methods import MODEL_SERVICE, ModelMethods
 from serving.protocols.tfs.predict_methods import PREDICTION_SERVICE, PredictMethods
 from serving.protocols.tfs.predict_routes import PredictRoutes
 from serving.settings.config import ServerConfig
-from serving.transport.method_table import Call, Method, UnaryMethod, method_table
+from serving.transport.method_table import Method, UnaryMethod, method_table
 from serving.transport.route_table import Route
 
 if TYPE_CHECKING:
@@ -45,12 +49,14 @@ _HEALTH_NAMES = (
 )
 
 
+Row = TypeVar("Row", Method, Route)
+
 _SWITCHED_OFF = (
     "this server does not change its models by a call (--enable_reload_rpc=false); change its "
     "--model_config_file or its folders instead"
 )
 _ELSEWHERE = (
-    "this method is answered only by the server's admin listener (--admin_address), which other "
+    "this call is answered only by the server's admin listener (--admin_address), which other "
     "machines cannot reach"
 )
 
@@ -62,6 +68,7 @@ class Services:
         methods: gRPC methods of the ports, by path.
         routes: HTTP routes; the first that matches a request answers it.
         admin_methods: gRPC methods of the admin listener, by path.
+        admin_routes: HTTP routes of the admin listener.
         health_methods: gRPC methods of the health port, by path.
         health_routes: HTTP routes of the health port.
     """
@@ -69,6 +76,7 @@ class Services:
     methods: Mapping[str, Method]
     routes: Sequence[Route]
     admin_methods: Mapping[str, Method]
+    admin_routes: Sequence[Route]
     health_methods: Mapping[str, Method]
     health_routes: Sequence[Route]
 
@@ -78,7 +86,7 @@ class Services:
         manager: Manager,
         metrics: Metrics,
         *,
-        metrics_text: MetricsText,
+        metrics_now: MetricsNow,
         is_ready: Callable[[], bool],
     ) -> None:
         """Build the tables.
@@ -87,7 +95,7 @@ class Services:
             config: The settings.
             manager: The manager of the models.
             metrics: Counts calls, unless the settings switch the metrics off.
-            metrics_text: Returns the metrics page.
+            metrics_now: Returns the metrics of this process, or of all workers together.
             is_ready: Returns whether every model has been loaded or has failed to load.
 
         Raises:
@@ -117,6 +125,9 @@ class Services:
             *ModelMethods(predictor, manager, metrics).methods(),
             *ClassifyMethods(classify_regress).methods(),
         ]
+        async def metrics_text() -> bytes:
+            return metrics_page.render(await metrics_now())
+
         methods = [
             *(metered(tensorflow_serving, metrics) if metrics_path else tensorflow_serving),
             *KServeMethods(kserve).methods(),
@@ -125,7 +136,8 @@ class Services:
                 [PREDICTION_SERVICE, MODEL_SERVICE, KSERVE_SERVICE, HEALTH_SERVICE]
             ).methods(),
         ]
-        probes = Probes(self._health, manager.catalog, metrics_text, metrics_path=metrics_path)
+        shared = SharedPage(metrics_text).text
+        probes = Probes(self._health, manager.catalog, shared, metrics_path=metrics_path)
         routes = [
             *PredictRoutes(
                 predictor,
@@ -145,15 +157,28 @@ class Services:
             ).routes(),
             *KServeRoutes(kserve, self._json, timeout_in_ms=timeout_in_ms).routes(),
             *probes.routes(),
-            *StartPage(manager.catalog, metrics_path=metrics_path).routes(),
         ]
+        routes += (
+            ConsoleRoutes(
+                manager.catalog,
+                metrics_now,
+                routes,
+                facts=_facts(config),
+                hosts=host_names(config.console_hosts),
+            ).routes()
+            if config.enable_console
+            else StartPage(manager.catalog, metrics_path=metrics_path).routes()
+        )
         if self._tracing is not None:
             methods, routes = self._tracing.methods(methods), self._tracing.routes(routes)
         if not config.enable_reload_rpc:
             methods = _without_admin(methods, Unsupported(_SWITCHED_OFF))
-        self.admin_methods = method_table(methods)
-        if config.admin_address and config.enable_reload_rpc:
-            methods = _without_admin(methods, PermissionDenied(_ELSEWHERE))
+        self.admin_methods, self.admin_routes = method_table(methods), routes
+        if config.admin_address:
+            elsewhere = PermissionDenied(_ELSEWHERE)
+            routes = _without_admin(routes, elsewhere)
+            if config.enable_reload_rpc:
+                methods = _without_admin(methods, elsewhere)
         self.methods = method_table(methods)
         self.routes = routes
         self.health_methods = method_table(self._health.methods())
@@ -182,18 +207,31 @@ class Services:
             await self._tracing.stop(flush_seconds)
 
 
-def _without_admin(methods: Iterable[Method], refusal: ServingError) -> list[Method]:
-    """Return the methods; each of role admin answers with an error instead of being run."""
+def _without_admin(rows: Iterable[Row], refusal: ServingError) -> list[Row]:
+    """Return the rows; each of role admin answers with an error instead of being run."""
 
-    async def refuse(_request: Any, _call: Call) -> NoReturn:  # noqa: ANN401 - any message
+    async def refuse(*_arguments: Any) -> NoReturn:  # noqa: ANN401 - a message or an HTTP request
         raise refusal
 
     return [
-        replace(method, handler=refuse)
-        if isinstance(method, UnaryMethod) and method.role is Role.ADMIN
-        else method
-        for method in methods
+        replace(row, handler=refuse)
+        if isinstance(row, UnaryMethod | Route) and row.role is Role.ADMIN
+        else row
+        for row in rows
     ]
+
+
+def _facts(config: ServerConfig) -> dict[str, Any]:
+    """Return what the console says about the server beside its models."""
+    # Without TLS, each port answers gRPC and REST, and so do two ports with the same TLS.
+    is_one = config.front == "asgi" and config.ssl_config_file == config.rest_api_ssl_config_file
+    return {
+        "grpc_port": None if is_one or not config.rest_api_port else config.port,
+        "has_keys": config.api_keys_file is not None,
+        "is_metered": config.metrics_path() is not None,
+        "metrics_path": config.metrics_path(),
+        "workers": config.workers,
+    }
 
 
 def _tracing() -> "Tracing":

@@ -290,6 +290,12 @@ class ServerConfig:
     enable_tracing: bool = _setting(
         default=False, text="OpenTelemetry traces, set up by OTEL_* variables; needs the extra otel"
     )
+    enable_console: bool = _setting(
+        default=True, text="answer / with the console, and describe the REST APIs (docs/console.md)"
+    )
+    console_hosts: str = _setting(
+        "", "further names under which browsers may open the console, separated by commas"
+    )
     # Settings of TensorFlow Serving's gRPC library
     grpc_channel_arguments: str = _setting(
         "",
