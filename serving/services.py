@@ -125,6 +125,7 @@ class Services:
             *ModelMethods(predictor, manager, metrics).methods(),
             *ClassifyMethods(classify_regress).methods(),
         ]
+
         async def metrics_text() -> bytes:
             return metrics_page.render(await metrics_now())
 

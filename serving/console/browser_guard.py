@@ -1,9 +1,9 @@
-"""Refuses requests that another web page made a browser send, and pages that would frame the console.
+"""Refuses requests that another page made a browser send, and pages that would frame the console.
 
-A page of the attacker's can point its own name at this server's address (DNS rebinding). The browser
-then lets that page read the answers, because the origin is the same; only `Host` still has the
-attacker's name. An IP address cannot be pointed elsewhere. The console therefore answers under IP
-addresses, `localhost`, the machine's own name and the names of `--console_hosts`, and no others.
+A page of an attacker can point its own name at this server (DNS rebinding). The browser then lets
+that page read the answers, because the origin is the same; only `Host` still has the attacker's
+name. An IP address cannot be pointed elsewhere. The console therefore answers under IP addresses,
+`localhost`, the machine's own name and the names of `--console_hosts`, and no others.
 
 The headers `Origin` and `Sec-Fetch-*` (W3C Fetch Metadata) tell that another page asks. Programs
 that are no browsers send neither. The APIs are not guarded: programs call them under any name.
@@ -64,14 +64,19 @@ class BrowserGuard:
             )
             raise PermissionDenied(msg)
         origin = headers.get(b"origin")
-        if origin is not None and origin.decode("latin-1").lower().partition("://")[2] != host.lower():
+        if (
+            origin is not None
+            and origin.decode("latin-1").lower().partition("://")[2] != host.lower()
+        ):
             msg = (
                 f"a page of the origin {origin.decode('latin-1')[:200]!r} asks, expected none but "
                 f"that of {host[:200]!r}; open the console itself"
             )
             raise PermissionDenied(msg)
         if headers.get(b"sec-fetch-dest") in _FRAMES:
-            msg = "a frame of a page asks for the console, which shows itself in none; open it itself"
+            msg = (
+                "a frame of a page asks for the console, which shows itself in none; open it itself"
+            )
             raise PermissionDenied(msg)
         is_link = is_page and headers.get(b"sec-fetch-mode") == b"navigate"
         if headers.get(b"sec-fetch-site", b"none") not in _OWN_SITES and not is_link:

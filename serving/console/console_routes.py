@@ -1,8 +1,8 @@
 """The routes of the console: the page, and the documents that it asks for.
 
 The page is the same for everyone and has nothing of the server in it, so it needs no key: a browser
-cannot send one with the first request. What it shows comes from the other routes. They need the role
-`admin`, and the description of the API needs `metadata`.
+cannot send one with the first request. What it shows comes from the other routes. They need the
+role `admin`, and the description of the API needs `metadata`.
 """
 
 import asyncio

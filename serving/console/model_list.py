@@ -124,9 +124,7 @@ def _model(
     }
 
 
-def _loaded(
-    servable: Servable, base_path: Path, sizes: Mapping[GraphFile, int]
-) -> dict[str, Any]:
+def _loaded(servable: Servable, base_path: Path, sizes: Mapping[GraphFile, int]) -> dict[str, Any]:
     graphs = _graphs(servable, base_path)
     return {
         "precision": servable.precision,

@@ -49,7 +49,7 @@ _PARAMETERS: Schema = {"type": "object"}
 TENSORFLOW_SERVING: dict[str, Schema] = {
     "Error": _object({"error": _TEXT}, about="What was received, what was expected, the way out."),
     "TensorValue": {
-        "description": "A number, true or false, a string, `{\"b64\": \"...\"}` for bytes, or a "
+        "description": 'A number, true or false, a string, `{"b64": "..."}` for bytes, or a '
         "nested list of them whose lengths are the tensor's shape. Infinity and NaN are written "
         "without quotes, as in JavaScript.",
         "type": ["number", "boolean", "string", "array", "object"],
@@ -91,7 +91,7 @@ TENSORFLOW_SERVING: dict[str, Schema] = {
     "Example": {
         "type": "object",
         "description": "A tf.Example: each feature is a value or a flat list of values of one "
-        "type. A picture is `{\"image/encoded\": {\"b64\": \"...\"}}`, the bytes of a PNG or JPEG "
+        'type. A picture is `{"image/encoded": {"b64": "..."}}`, the bytes of a PNG or JPEG '
         "file.",
         "additionalProperties": reference("TensorValue"),
     },

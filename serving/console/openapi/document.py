@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document of a table of routes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from serving.access.roles import Role
@@ -12,8 +12,8 @@ from serving.transport.route_table import Route
 _ABOUT = """\
 TensorFlow Serving's REST API, and KServe v2 (Open Inference Protocol) over HTTP.
 
-Paths under `/v1` match in upper and lower case. `{version}` is a number, `{label}` a version label; \
-without them the latest version answers. An answer to a failed call is `{"error": "..."}`. \
+Paths under `/v1` match in upper and lower case. `{version}` is a number, `{label}` a version \
+label; without them the latest version answers. An answer to a failed call is `{"error": "..."}`. \
 A call with the header `X-Server-Timing: 1` is answered with `Server-Timing`: milliseconds in the \
 queue, in the model and in total."""
 _PARAMETERS = {
@@ -32,7 +32,7 @@ _STATUSES = {
     503: "The server or the model is starting or stopping, or the queue is full; ask again.",
     504: "The time limit has passed.",
 }
-_SECURITY = [{}, {"bearer": []}, {"key": []}]
+_SECURITY: list[dict[str, list[str]]] = [{}, {"bearer": []}, {"key": []}]
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -110,9 +110,11 @@ def _parameter(name: str, values: str) -> dict[str, Any]:
     }
 
 
-def _bytes(operation: Operation) -> Mapping[str, Any]:
+def _bytes(operation: Operation) -> dict[str, Any]:
     """The content of a body of JSON with bytes of tensors after it; empty without one."""
-    return {BYTES: {"schema": {"type": "string", "format": "binary"}}} if operation.bytes_too else {}
+    return (
+        {BYTES: {"schema": {"type": "string", "format": "binary"}}} if operation.bytes_too else {}
+    )
 
 
 def _responses(operation: Operation) -> dict[str, Any]:

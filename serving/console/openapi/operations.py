@@ -92,9 +92,7 @@ OPERATIONS: dict[str, Operation] = {
         statuses=_INFERENCE,
         bytes_too=True,
         example={
-            "inputs": [
-                {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1.0, 2.0, 3.0]}
-            ]
+            "inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1.0, 2.0, 3.0]}]
         },
     ),
     "KServeRoutes.model_metadata": Operation(
@@ -118,16 +116,12 @@ OPERATIONS: dict[str, Operation] = {
     "KServeRoutes.server_ready": Operation(
         tag=_KSERVE, summary="Whether the server is ready", answers="Ready", statuses=(503,)
     ),
-    "Probes.live": Operation(
-        tag=_PROBES, summary="Whether the server is alive", answers="Alive"
-    ),
+    "Probes.live": Operation(tag=_PROBES, summary="Whether the server is alive", answers="Alive"),
     "Probes.ready": Operation(
         tag=_PROBES,
         summary="Whether the server is ready",
         answers="Readiness",
         unready="Readiness",
     ),
-    "Probes.metrics": Operation(
-        tag=_PROBES, summary="Metrics for Prometheus", statuses=(503,)
-    ),
+    "Probes.metrics": Operation(tag=_PROBES, summary="Metrics for Prometheus", statuses=(503,)),
 }

@@ -28,7 +28,7 @@ class PathTemplate(NamedTuple):
 
 
 def expand(pattern: re.Pattern[str]) -> list[PathTemplate]:
-    """Return the forms of a pattern, the shortest first; a slash at the end that may be left out is.
+    """Return the forms of a pattern, the shortest first; an optional slash at the end is left out.
 
     Args:
         pattern: Literals, named groups, `(?:...)`, `(?i:...)`, `|` and `?`.
