@@ -36,7 +36,7 @@ def expand(pattern: re.Pattern[str]) -> list[PathTemplate]:
     Raises:
         ValueError: the pattern has another feature.
     """
-    reader = _Reader(pattern.pattern)
+    reader = _PatternReader(pattern.pattern)
     found = list(dict.fromkeys(reader.alternatives()))
     if not reader.at_end:
         raise reader.error()
@@ -49,7 +49,7 @@ def expand(pattern: re.Pattern[str]) -> list[PathTemplate]:
     return sorted(kept, key=lambda template: len(template.parameters))
 
 
-class _Reader:
+class _PatternReader:
     """Reads a pattern from left to right."""
 
     def __init__(self, text: str) -> None:
