@@ -48,10 +48,10 @@ function operation({ method, paths, entry }, api) {
       paths.length > 1 && h("p", null, "Also: ", paths.slice(1).map((path, index) => [index ? ", " : "", h("code", null, path)])),
       h("p", null, entry.description),
       entry.parameters.length > 0 && parameters(entry, api),
-      body && [h("h4", null, `Body: ${typeText(body.schema, api)}`), schemaList(body.schema, api)],
+      body && [h("h3", null, `Body: ${typeText(body.schema, api)}`), schemaList(body.schema, api)],
       body && body.example && [h("p", null, "For example"), h("pre.wrapped", { tabindex: "0" }, JSON.stringify(body.example))],
       Object.keys((entry.requestBody || { content: {} }).content).length > 1 && h("p.quiet", null, "Bytes of tensors may follow the JSON."),
-      h("h4", null, "Answers"),
+      h("h3", null, "Answers"),
       answersTable(entry, api),
       success(entry, api),
     );
@@ -65,7 +65,7 @@ function operation({ method, paths, entry }, api) {
 
 function parameters(entry, api) {
   const rows = entry.parameters.map((each) => [h("code", null, each.name), each.in, typeText(each.schema, api), each.required ? "required" : "optional", each.description || ""]);
-  return table("Parameters", ["parameter", "in", "type", "", "meaning"], rows);
+  return table("Parameters", ["parameter", "in", "type", "needed", "meaning"], rows);
 }
 
 function answersTable(entry, api) {
@@ -79,5 +79,5 @@ function answersTable(entry, api) {
 function success(entry, api) {
   const content = entry.responses["200"].content["application/json"];
   if (!content || !resolved(content.schema, api)) return null;
-  return [h("h4", null, `Answer: ${typeText(content.schema, api)}`), schemaList(content.schema, api)];
+  return [h("h3", null, `Answer: ${typeText(content.schema, api)}`), schemaList(content.schema, api)];
 }

@@ -56,11 +56,11 @@ export function table(label, heads, rows, numbers = [], kind = "") {
   const aligned = (index) => (numbers.includes(index) ? { class: "number" } : null);
   return h(
     "div.scroll",
-    { class: kind, tabindex: "0", role: "region", "aria-label": label },
+    { class: kind, tabindex: "0", role: "group", "aria-label": label },
     h(
       "table",
       null,
-      heads.some(Boolean) && h("thead", null, h("tr", null, heads.map((head, i) => h("th", { scope: "col", ...aligned(i) }, head)))),
+      heads.some(Boolean) && h("thead", null, h("tr", null, heads.map((head, i) => (head.length ? h("th", { scope: "col", ...aligned(i) }, head) : h("td"))))),
       h("tbody", null, rows.map((row) => h("tr", null, row.map((cell, i) => h("td", aligned(i), cell))))),
     ),
   );

@@ -30,6 +30,7 @@ export class LiveView {
       !list.server.is_metered && h("p.notice", null, "The metrics are switched off (--monitoring_config_file), so this server counts no requests."),
       this.switch,
       this.cards,
+      h("h2.sr-only", null, "Plots"),
       this.plots,
       h("h2", null, "Errors"),
       this.errors,

@@ -56,7 +56,7 @@ function confusion(entry, names, precision) {
     h("h5", null, `Confusion matrix, ${precision}`),
     h(
       "div.scroll.matrix",
-      { tabindex: "0", role: "region", "aria-label": `Confusion matrix of ${precision}` },
+      { tabindex: "0", role: "group", "aria-label": `Confusion matrix of ${precision}` },
       h(
         "table",
         null,

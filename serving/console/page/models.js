@@ -113,7 +113,7 @@ function signatures(loaded) {
     ...signature.features.map((feature) => [h("code", null, name), "feature of tf.Examples", h("code", null, featureKey(feature)), tensorText(feature)]),
     ...signature.outputs.map((tensor) => [h("code", null, name), "output", h("code", null, tensor.name), tensorText(tensor)]),
   ]);
-  return table("Signatures", ["signature", "", "name", "type and shape"], rows);
+  return table("Signatures", ["signature", "part", "name", "type and shape"], rows);
 }
 
 function featureKey(feature) {

@@ -44,8 +44,9 @@ function shellQuoted(text) {
 /** A document for the standard input of a command; the mark becomes the base64 of the file. */
 function hereDocument(json) {
   const text = JSON.stringify(json);
-  if (!text.includes("\\u0001")) return `<<'END'\n${text}\nEND`;
-  const quoted = text.replace(/[\\$`]/g, "\\$&").replaceAll("\\\\u0001", BASE64_OF_FILE);
+  const pieces = text.split(JSON.stringify(PICTURE_MARK));
+  if (pieces.length === 1) return `<<'END'\n${text}\nEND`;
+  const quoted = pieces.map((piece) => piece.replace(/[\\$`]/g, "\\$&")).join(`"${BASE64_OF_FILE}"`);
   return `<<END\n${quoted}\nEND`;
 }
 

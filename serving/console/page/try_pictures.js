@@ -64,7 +64,10 @@ export class PictureView {
     this.running = null;
     this.preview = h("div.preview");
     this.results = h("div.answers", { "aria-live": "polite" });
-    const file = h("input", { type: "file", accept: "image/*", id: "picture-file", onchange: (event) => this.take(event.target.files[0]) });
+    const file = h("input", { type: "file", accept: "image/*", id: "picture-file", onchange: (event) => {
+        this.take(event.target.files[0]);
+        event.target.value = ""; // so that the same file can be chosen again
+      } });
     this.zone = h(
       "div.drop",
       {
