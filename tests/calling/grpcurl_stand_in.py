@@ -1,8 +1,8 @@
 """Does what grpcurl does with the console's snippets, where grpcurl is not installed.
 
-`python grpcurl_stand_in.py (-plaintext | -cacert FILE) [-H "NAME: VALUE"] -d @ ADDRESS METHOD`: finds the
-method by server reflection, reads the request from standard input as protobuf's JSON, and prints
-the answer as such.
+`python grpcurl_stand_in.py (-plaintext | -cacert FILE) [-H "NAME: VALUE"] -d @ ADDRESS METHOD`
+finds the method by server reflection, reads the request from standard input as protobuf's JSON,
+and prints the answer as such.
 """
 
 import sys

@@ -75,7 +75,9 @@ class Opened:
         """
         ends = time.monotonic() + seconds
         while not self.page.evaluate(expression):
-            assert time.monotonic() < ends, f"within {seconds} s it did not become true: {expression}"
+            assert time.monotonic() < ends, (
+                f"within {seconds} s it did not become true: {expression}"
+            )
             self.page.wait_for_timeout(50)
 
     def _console(self, message: Any) -> None:

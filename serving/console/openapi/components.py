@@ -112,7 +112,7 @@ TENSORFLOW_SERVING: dict[str, Schema] = {
                     {
                         "type": "array",
                         "description": "Name and score of a class.",
-                        "prefixItems": [_TEXT, {"type": "number"}],
+                        "items": {"type": ["string", "number"]},
                         "minItems": 2,
                         "maxItems": 2,
                     }

@@ -46,7 +46,7 @@ function operation({ method, paths, entry }, api) {
     put(
       content,
       paths.length > 1 && h("p", null, "Also: ", paths.slice(1).map((path, index) => [index ? ", " : "", h("code", null, path)])),
-      h("p", null, entry.description),
+      markdown(entry.description),
       entry.parameters.length > 0 && parameters(entry, api),
       body && [h("h3", null, `Body: ${typeText(body.schema, api)}`), schemaList(body.schema, api)],
       body && body.example && [h("p", null, "For example"), h("pre.wrapped", { tabindex: "0" }, JSON.stringify(body.example))],

@@ -21,7 +21,7 @@ export function accuracy(papers, served) {
   const chosen = papers.variants[served] || variants[0][1];
   return [
     notes,
-    table("Recorded accuracy", ["precision", "top-1", "95 % interval", "correct", "size", "same class as fp32"], rows, [1, 2, 3, 4, 5]),
+    table("Recorded accuracy", ["precision", "top-1", "95 % interval", "correct", "size", "same as fp32"], rows, [1, 2, 3, 4, 5]),
     h("p.quiet", null, `Recorded at the export, on ${papers.data.name || "test data"}.`),
     confusion(chosen, papers.class_names, papers.variants[served] ? served : variants[0][0]),
   ];

@@ -110,7 +110,7 @@ function verdict(name, signature) {
 function signatures(loaded) {
   const rows = Object.entries(loaded.signatures).flatMap(([name, signature]) => [
     ...signature.inputs.map((tensor) => [h("code", null, name), tensor.optional ? "input, optional" : "input", h("code", null, tensor.name), tensorText(tensor)]),
-    ...signature.features.map((feature) => [h("code", null, name), "feature of tf.Examples", h("code", null, featureKey(feature)), tensorText(feature)]),
+    ...signature.features.map((feature) => [h("code", null, name), "tf.Example", h("code", null, featureKey(feature)), tensorText(feature)]),
     ...signature.outputs.map((tensor) => [h("code", null, name), "output", h("code", null, tensor.name), tensorText(tensor)]),
   ]);
   return table("Signatures", ["signature", "part", "name", "type and shape"], rows);

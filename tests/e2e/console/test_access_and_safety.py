@@ -87,7 +87,9 @@ def test_another_page_can_neither_frame_nor_read_the_console(window, base):
 def test_a_name_that_is_pointed_here_gets_nothing(playwright, base):
     """DNS rebinding: the browser asks this server under the attacker's name."""
     port = base.rpartition(":")[2]
-    with browsers.browser(playwright, "--host-resolver-rules=MAP evil.example 127.0.0.1") as browser:
+    with browsers.browser(
+        playwright, "--host-resolver-rules=MAP evil.example 127.0.0.1"
+    ) as browser:
         page = browser.new_page()
         answer = page.goto(f"http://evil.example:{port}/")
         document = page.evaluate("fetch('/console/models').then((answer) => answer.status)")
@@ -112,7 +114,7 @@ def test_only_the_script_of_the_page_runs(console):
 
     assert text == "TypeError"
     assert markup == "TypeError"
-    assert page.title() == "Models – onnx-serving"
+    assert page.title().startswith("Models")
 
 
 def test_a_hostile_model_stays_text(chromium, tmp_path):
@@ -133,7 +135,9 @@ def test_a_hostile_model_stays_text(chromium, tmp_path):
         text = card.inner_text()
         heading = page.locator("section.model h2").inner_text()
         links = card.locator("a").evaluate_all("(links) => links.map((link) => link.href)")
-        found = {name: card.locator(name).count() for name in ("img", "script", "b", "strong", "td")}
+        found = {
+            name: card.locator(name).count() for name in ("img", "script", "b", "strong", "td")
+        }
         nested = card.locator("ul ul li").all_inner_texts()
         title = page.title()
         window.page.goto(f"http://{address}/#try")
@@ -148,7 +152,7 @@ def test_a_hostile_model_stays_text(chromium, tmp_path):
     assert links == ["https://example.com/a"]
     assert found == {"img": 0, "script": 0, "b": 0, "strong": 1, "td": 2}
     assert nested == ["two"]
-    assert title == "Models – onnx-serving"
+    assert title.startswith("Models")
     assert "%3Cimg%20src%3Dx" in copied
     assert (dialogs, window.problems) == ([], [])
 
@@ -156,7 +160,9 @@ def test_a_hostile_model_stays_text(chromium, tmp_path):
 def test_signing_in_with_a_key(chromium, models_dir, tmp_path):
     """Without a key there is a form; a wrong key gets the reason; the key is not stored."""
     path = keys_files.write(
-        tmp_path / "keys.json", entry("root", "admin", "predict", "metadata"), entry("user", "predict")
+        tmp_path / "keys.json",
+        entry("root", "admin", "predict", "metadata"),
+        entry("user", "predict"),
     )
     with (
         servers.in_this_process(models_dir, api_keys_file=path) as address,
@@ -186,7 +192,7 @@ def test_signing_in_with_a_key(chromium, models_dir, tmp_path):
         again = page.locator("h1").inner_text()
 
     assert "identity" not in shown
-    assert 'authorization: Bearer $KEY' in copied
+    assert "authorization: Bearer $KEY" in copied
     assert key_of("root") not in copied
     assert "root" in foot
     assert stored == [0, 0, ""]
@@ -217,12 +223,14 @@ def test_a_new_version_appears_by_itself(chromium, tmp_path):
 def test_a_server_that_is_gone_is_said_and_found_again(chromium, tmp_path):
     """The page keeps asking, and goes on when the server is back."""
     tiny_models.identity(tmp_path)
-    with servers.in_this_process(tmp_path) as address:
-        with browsers.opened(chromium, f"http://{address}") as window:
-            page = window.show("live")
-            page.route("**/console/figures", lambda route: route.abort())
-            page.get_by_text("the server does not answer; asking again each second").wait_for()
-            page.unroute("**/console/figures")
-            page.locator("#head .alert").wait_for(state="detached")
+    with (
+        servers.in_this_process(tmp_path) as address,
+        browsers.opened(chromium, f"http://{address}") as window,
+    ):
+        page = window.show("live")
+        page.route("**/console/figures", lambda route: route.abort())
+        page.get_by_text("the server does not answer; asking again each second").wait_for()
+        page.unroute("**/console/figures")
+        page.locator("#head .alert").wait_for(state="detached")
 
     assert all("ERR_FAILED" in each for each in window.problems)

@@ -41,6 +41,7 @@ def fill(page, view: str) -> None:
         page.wait_for_timeout(1200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_nothing(chromium, base, axe, view, theme):
@@ -56,6 +57,7 @@ def test_axe_finds_nothing(chromium, base, axe, view, theme):
     ] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_phone_scrolls_in_one_direction_only(chromium, base, view):
     """Wide tables scroll by themselves; the page does not."""

@@ -31,13 +31,16 @@ class Tags(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
+        """Note a tag."""
         self.tags.append((tag, dict(attrs)))
         self._open = tag
 
     def handle_data(self, data):
+        """Note a text."""
         self.texts.setdefault(self._open, []).append(data)
 
     def handle_endtag(self, tag):
+        """Note the end of a tag."""
         self._open = ""
 
 
@@ -51,7 +54,7 @@ def test_the_page_is_small():
 
 
 def test_the_page_loads_nothing():
-    """No tag has an address outside of the page, and neither the styles nor the scripts have one."""
+    """No tag has an address outside of the page, and no style sheet has one."""
     tags = Tags(bundle.page().html.decode())
     addresses = [
         value
