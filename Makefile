@@ -128,6 +128,9 @@ bench-against: $(VENV)/.dev ## Compare the server's CPU time with an earlier com
 bench-keys: $(VENV)/.dev ## Compare the CPU time of calls with API keys and without (needs h2load)
 	$(BIN)/python tests/bench/with_keys.py $(BENCH_ARGS)
 
+bench-console: $(VENV)/.dev ## Compare the CPU time of calls with the console open in a browser and closed (needs h2load and Chromium)
+	$(BIN)/python tests/bench/with_console.py $(BENCH_ARGS)
+
 bench-killed-worker: $(VENV)/.dev ## Measure how long new connections wait after the kill of a worker (needs h2load)
 	$(BIN)/python tests/bench/killed_worker.py $(BENCH_ARGS)
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
 from serving.engine.loading import progress
+from serving.engine.machine import resident_bytes
 from serving.engine.managed_model import LoadServable
 from serving.engine.manager import Manager
 from serving.engine.runtime import RuntimeConfig
@@ -204,6 +205,7 @@ def version_loader(
             batching = batching_of(name, path).changed(own)
         except ConfigError as error:
             raise DataLoss(str(error)) from error
+        before = resident_bytes()
         servable = Servable.load(name, version, path, runtime, batching, warm_up=bool(warm_up))
         if warm_up:
             progress.note("replaying its warm-up requests")
@@ -214,6 +216,7 @@ def version_loader(
                 servable.close()
                 raise
             servable.warm_up_seconds += time.perf_counter() - started
+        servable.load_bytes = max(0, resident_bytes() - before)
         return servable
 
     return load

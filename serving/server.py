@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from prometheus_client import Metric
+
 from serving.access import keys_file, roles
 from serving.access.gate import Gate
 from serving.access.keys_file import KeysFile
@@ -18,10 +20,9 @@ from serving.engine.devices import provider
 from serving.engine.machine import watch_memory
 from serving.errors import ConfigError, FailedPrecondition
 from serving.model_source import ModelSource, version_loader
-from serving.monitoring import metrics_page, version_statistics
+from serving.monitoring import version_statistics
 from serving.monitoring.counts import Metrics
 from serving.monitoring.metrics_page import MetricsPage
-from serving.monitoring.shared_page import SharedPage
 from serving.monitoring.version_statistics import VersionStatistics
 from serving.services import Services
 from serving.settings.config import ServerConfig
@@ -116,21 +117,20 @@ class ModelServer:
             link.serve(self.manager, page.metrics, partial(version_statistics.collect, metrics))
             link.on_keys = self._take_keys
 
-        async def metrics_text() -> bytes:
-            """Return the metrics page of this process, or of all workers together."""
-            return page.text() if link is None else metrics_page.render(await link.metrics())
+        async def metrics_now() -> Sequence[Metric]:
+            """Return the metrics of this process, or of all workers together."""
+            return page.metrics() if link is None else await link.metrics()
 
         async def statistics() -> Sequence[VersionStatistics]:
             """Return the statistics of this process, or of all workers together."""
             found = version_statistics.collect(metrics) if link is None else await link.statistics()
             return version_statistics.read(found)
 
-        shared_page = SharedPage(metrics_text)
         self._services = Services(
             config,
             self.manager,
             metrics,
-            metrics_text=shared_page.text,
+            metrics_now=metrics_now,
             statistics=statistics,
             repository=self._source.repository,
             is_ready=lambda: self._ready,

@@ -2,16 +2,21 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from serving.access.roles import Role
+from serving.console.browser_guard import host_names
+from serving.console.console_routes import ConsoleRoutes, MetricsNow
 from serving.engine.machine import available_cores
 from serving.engine.manager import Manager
 from serving.errors import ConfigError, PermissionDenied, ServingError, Unsupported
 from serving.inference.classify_regress import ClassifyRegress
 from serving.inference.predictor import Predictor
+from serving.monitoring import metrics_page
 from serving.monitoring.counts import Metrics
 from serving.monitoring.metered_methods import metered
+from serving.monitoring.shared_page import SharedPage
 from serving.protocols.health_methods import SERVICE as HEALTH_SERVICE
 from serving.protocols.health_methods import Health
 from serving.protocols.json_process import JsonProcesses
@@ -22,7 +27,7 @@ from serving.protocols.kserve.methods import KSERVE_SERVICE, KServeMethods
 from serving.protocols.kserve.model_repository import FindModels, ModelRepository
 from serving.protocols.kserve.operations import KServeOperations
 from serving.protocols.kserve.routes import KServeRoutes
-from serving.protocols.probe_routes import MetricsText, Probes
+from serving.protocols.probe_routes import Probes
 from serving.protocols.reflection_methods import Reflection
 from serving.protocols.start_page import StartPage
 from serving.protocols.tfs.classify_methods import ClassifyMethods
@@ -30,9 +35,10 @@ from serving.protocols.tfs.classify_routes import ClassifyRoutes
 from serving.protocols.tfs.model_methods import MODEL_SERVICE, ModelMethods
 from serving.protocols.tfs.predict_methods import PREDICTION_SERVICE, PredictMethods
 from serving.protocols.tfs.predict_routes import PredictRoutes
+from serving.repository.version_folders import local_folder
 from serving.settings.config import ServerConfig
-from serving.transport.method_table import Call, Method, UnaryMethod, method_table
-from serving.transport.route_table import HttpRequest, Route
+from serving.transport.method_table import Method, UnaryMethod, method_table
+from serving.transport.route_table import Route
 
 if TYPE_CHECKING:
     from serving.monitoring.tracing import Tracing
@@ -49,12 +55,14 @@ _HEALTH_NAMES = (
 )
 
 
+Row = TypeVar("Row", Method, Route)
+
 _SWITCHED_OFF = (
     "this server does not change its models by a call (--enable_reload_rpc=false); change its "
     "--model_config_file or its folders instead"
 )
 _ELSEWHERE = (
-    "this method is answered only by the server's admin listener (--admin_address), which other "
+    "this call is answered only by the server's admin listener (--admin_address), which other "
     "machines cannot reach"
 )
 
@@ -84,7 +92,7 @@ class Services:
         manager: Manager,
         metrics: Metrics,
         *,
-        metrics_text: MetricsText,
+        metrics_now: MetricsNow,
         statistics: Statistics,
         repository: FindModels | None,
         is_ready: Callable[[], bool],
@@ -95,7 +103,7 @@ class Services:
             config: The settings.
             manager: The manager of the models.
             metrics: Counts calls, unless the settings switch the metrics off.
-            metrics_text: Returns the metrics page.
+            metrics_now: Returns the metrics of this process, or of all workers together.
             statistics: Returns the statistics of all versions.
             repository: Lists the models that calls may load; None: calls may load none.
             is_ready: Returns whether every model has been loaded or has failed to load.
@@ -143,6 +151,10 @@ class Services:
             *ModelMethods(predictor, manager, metrics).methods(),
             *ClassifyMethods(classify_regress).methods(),
         ]
+
+        async def metrics_text() -> bytes:
+            return metrics_page.render(await metrics_now())
+
         methods = [
             *(metered(tensorflow_serving, metrics) if metrics_path else tensorflow_serving),
             *KServeMethods(kserve, raw_answers=config.kserve_raw_answers).methods(),
@@ -152,7 +164,11 @@ class Services:
                 [PREDICTION_SERVICE, MODEL_SERVICE, KSERVE_SERVICE, HEALTH_SERVICE]
             ).methods(),
         ]
-        probes = Probes(self._health, manager.catalog, metrics_text, metrics_path=metrics_path)
+        shared = SharedPage(metrics_text).text
+        probes = Probes(self._health, manager.catalog, shared, metrics_path=metrics_path)
+        changing = ManagementRoutes(management, models).routes()
+        if not config.enable_reload_rpc:
+            changing = _without_admin(changing, Unsupported(_SWITCHED_OFF))
         routes = [
             *PredictRoutes(
                 predictor,
@@ -171,21 +187,31 @@ class Services:
                 tfs_format=config.rest_api_tfs_format,
             ).routes(),
             *KServeRoutes(kserve, self._json, timeout_in_ms=timeout_in_ms).routes(),
-            *ManagementRoutes(management, models).routes(),
+            *changing,
             *probes.routes(),
-            *StartPage(manager.catalog, metrics_path=metrics_path).routes(),
         ]
+        routes += (
+            ConsoleRoutes(
+                manager.catalog,
+                metrics_now,
+                routes,
+                folder_of=partial(local_folder, manager.version_folders),
+                facts=_facts(config),
+                hosts=host_names(config.console_hosts),
+            ).routes()
+            if config.enable_console
+            else StartPage(manager.catalog, metrics_path=metrics_path).routes()
+        )
         if self._tracing is not None:
             methods, routes = self._tracing.methods(methods), self._tracing.routes(routes)
         if not config.enable_reload_rpc:
-            refusal = Unsupported(_SWITCHED_OFF)
-            methods = _without_admin(methods, refusal)
-            routes = _without_admin_routes(routes, refusal)
+            methods = _without_admin(methods, Unsupported(_SWITCHED_OFF))
         self.admin_methods, self.admin_routes = method_table(methods), routes
-        if config.admin_address and config.enable_reload_rpc:
+        if config.admin_address:
             elsewhere = PermissionDenied(_ELSEWHERE)
-            methods = _without_admin(methods, elsewhere)
-            routes = _without_admin_routes(routes, elsewhere)
+            routes = _without_admin(routes, elsewhere)
+            if config.enable_reload_rpc:
+                methods = _without_admin(methods, elsewhere)
         self.methods = method_table(methods)
         self.routes = routes
         self.health_methods = method_table(self._health.methods())
@@ -214,29 +240,31 @@ class Services:
             await self._tracing.stop(flush_seconds)
 
 
-def _without_admin(methods: Iterable[Method], refusal: ServingError) -> list[Method]:
-    """Return the methods; each of role admin answers with an error instead of being run."""
+def _without_admin(rows: Iterable[Row], refusal: ServingError) -> list[Row]:
+    """Return the rows; each of role admin answers with an error instead of being run."""
 
-    async def refuse(_request: Any, _call: Call) -> NoReturn:  # noqa: ANN401 - any message
+    async def refuse(*_arguments: Any) -> NoReturn:  # noqa: ANN401 - a message or an HTTP request
         raise refusal
 
     return [
-        replace(method, handler=refuse)
-        if isinstance(method, UnaryMethod) and method.role is Role.ADMIN
-        else method
-        for method in methods
+        replace(row, handler=refuse)
+        if isinstance(row, UnaryMethod | Route) and row.role is Role.ADMIN
+        else row
+        for row in rows
     ]
 
 
-def _without_admin_routes(routes: Iterable[Route], refusal: ServingError) -> list[Route]:
-    """Return the routes; each of role admin answers with an error instead of being run."""
-
-    async def refuse(_request: HttpRequest) -> NoReturn:
-        raise refusal
-
-    return [
-        replace(route, handler=refuse) if route.role is Role.ADMIN else route for route in routes
-    ]
+def _facts(config: ServerConfig) -> dict[str, Any]:
+    """Return what the console says about the server beside its models."""
+    # Without TLS, each port answers gRPC and REST, and so do two ports with the same TLS.
+    is_one = config.front == "asgi" and config.ssl_config_file == config.rest_api_ssl_config_file
+    return {
+        "grpc_port": None if is_one or not config.rest_api_port else config.port,
+        "has_keys": config.api_keys_file is not None,
+        "is_metered": config.metrics_path() is not None,
+        "metrics_path": config.metrics_path(),
+        "workers": config.workers,
+    }
 
 
 def _tracing() -> "Tracing":

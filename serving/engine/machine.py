@@ -80,20 +80,21 @@ async def watch_memory() -> None:
     After growth this is repeated several times, because the objects that caused the growth may be
     released only some seconds later.
     """
-    settled, looks = _resident_bytes(), 0
+    settled, looks = resident_bytes(), 0
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        settled = min(settled, _resident_bytes())
-        if _resident_bytes() > settled + _GROWTH_BYTES:
+        settled = min(settled, resident_bytes())
+        if resident_bytes() > settled + _GROWTH_BYTES:
             looks = _LOOKS
         if looks:
             looks -= 1
             gc.collect()
             await asyncio.to_thread(return_freed_memory)
-            settled = _resident_bytes()
+            settled = resident_bytes()
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """Return the resident memory of this process in bytes; 0 if the system does not tell."""
     try:
         pages = int(_STATM.read_text().split()[1])
     except (OSError, IndexError, ValueError):  # not Linux

@@ -55,9 +55,11 @@ class Servable:
         class_names: Names of the classes in output order; empty if the model has none.
         parsers: Parsers of the signatures that take tf.Examples, by signature name.
         warm_up_seconds: Duration of the warm-up at loading, in seconds.
+        load_bytes: Growth of the resident memory of the process while it was loaded, in bytes.
     """
 
     warm_up_seconds = 0.0
+    load_bytes = 0
 
     def __init__(
         self,

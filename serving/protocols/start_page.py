@@ -1,4 +1,4 @@
-"""The page at `/`: the server's name and version, its models, and links to its other pages."""
+"""The page at `/` of a server without the console: name, version, models, and links."""
 
 import re
 from html import escape

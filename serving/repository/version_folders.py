@@ -60,6 +60,18 @@ class LocalFolders:
         """See VersionFolders."""
 
 
+def local_folder(folders: VersionFolders, base_path: BasePath, version: int) -> Path:
+    """Return the folder of a version that is on the local disk already.
+
+    Raises:
+        OSError, ServingError: there is no such version, or it would have to be fetched.
+    """
+    if not folders.is_local(base_path, version):
+        msg = f"version {version} of {base_path} is not on this disk"
+        raise FileNotFoundError(msg)
+    return folders.bring(base_path, version)
+
+
 def _local(base_path: BasePath) -> Path:
     if isinstance(base_path, StorageUri):
         msg = f"{base_path} is not a local folder"

@@ -57,12 +57,10 @@ class ServerConfig:
         1.0, "time between checks for new versions; 0: check once (seconds)", 0, _DAY, negative=0
     )
     storage_cache_dir: Path | None = _setting(
-        None,
-        "folder that versions from stores are fetched into; processes may share it (default: "
-        "onnx-serving in $XDG_CACHE_HOME, or in ~/.cache)",
+        None, "folder for versions from stores (default: onnx-serving in ~/.cache)"
     )
     storage_cache_bytes: int = _setting(
-        20 << 30, "most bytes in --storage_cache_dir; 0: as much as the disk has (bytes)"
+        20 << 30, "most bytes in it; 0: as much as the disk has (bytes)"
     )
     storage_poll_wait_seconds: float = _setting(
         10.0, "time between two looks for new versions in a store (seconds)", 0.1, _DAY
@@ -299,6 +297,12 @@ class ServerConfig:
     log_format: LogFormat = _setting("text", "text: lines of text; json: a JSON object a line")
     enable_tracing: bool = _setting(
         default=False, text="OpenTelemetry traces, set up by OTEL_* variables; needs the extra otel"
+    )
+    enable_console: bool = _setting(
+        default=True, text="answer / with the console, and describe the REST APIs (docs/console.md)"
+    )
+    console_hosts: str = _setting(
+        "", "further names under which browsers may open the console, separated by commas"
     )
     # Settings of TensorFlow Serving's gRPC library
     grpc_channel_arguments: str = _setting(

@@ -68,6 +68,7 @@ class Route:
         handler: Returns the response, or raises a `ServingError`.
         role: The role that a caller needs.
         traced: Whether traces show the route's requests; see `UnaryMethod.traced`.
+        described: Whether the description of the REST APIs shows the route.
     """
 
     method: str
@@ -75,6 +76,7 @@ class Route:
     handler: Callable[[HttpRequest], Awaitable[HttpResponse]]
     role: Role = field(kw_only=True)
     traced: bool = True
+    described: bool = True
 
 
 def json_response(document: Mapping[str, Any], *, indent: int | None = None) -> HttpResponse:

@@ -92,6 +92,14 @@ _ALL = (
         what="version numbers of 5,000 digits",
         expected={"status 5xx": 0},
     ),
+    # The console
+    Row(id="zero_window_console", what="60 connections, 200 pages of the console each, none taken"),
+    Row(id="console_flood", what="20 connections that ask for all documents of the console"),
+    Row(
+        id="rebinding",
+        what="requests to the console under another host, from another origin, or in a frame",
+        expected={"let in": 0},
+    ),
     # Bodies
     Row(id="slow_bodies", what="200 bodies, a byte in two seconds", rounds=1, seconds=8),
     Row(id="gzip_rest", what="50 gzip bodies of 61 kB that hold 62 MiB", flags=_BOUNDED),
@@ -187,5 +195,7 @@ QUICK = tuple(
         ("gzip_rest", 2.5),
         ("gzip_grpc", 2.5),
         ("endless", 6.0),
+        ("console_flood", 2.0),
+        ("rebinding", 1.5),
     )
 )

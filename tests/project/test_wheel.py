@@ -13,7 +13,18 @@ import pytest
 ROOT = Path(__file__).parents[2]
 WINGS = ("training", "export", "serving", "loadtest")
 PACKAGED = (
-    *("*.py", "*.css", "*.html", "*.schema.json", "*.svg", "*.toml", "*.proto", "*.pyi"),
+    *(
+        "*.py",
+        "*.css",
+        "*.html",
+        "*.js",
+        "*.png",
+        "*.schema.json",
+        "*.svg",
+        "*.toml",
+        "*.proto",
+        "*.pyi",
+    ),
     "py.typed",
 )
 

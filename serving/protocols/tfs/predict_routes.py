@@ -75,7 +75,7 @@ class PredictRoutes:
             Route("GET", model_route(""), self.status, role=Role.METADATA),
             Route("GET", model_route("(?i:/metadata)"), self.metadata, role=Role.METADATA),
             Route("GET", _MODELS, self.models, role=Role.METADATA),
-            Route("GET", _NAMELESS, self.nameless, role=Role.METADATA),
+            Route("GET", _NAMELESS, self.nameless, role=Role.METADATA, described=False),
         ]
 
     async def predict(self, request: HttpRequest) -> HttpResponse:

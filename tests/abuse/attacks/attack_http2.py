@@ -162,7 +162,7 @@ def window_overflow(target: Target) -> Counts:
     return _flood(target, lambda: iter([next(kinds)] * 3), most=20_000)
 
 
-def _shut_windows(
+def shut_windows(
     target: Target, connections: int, streams: int, fields: list[tuple[str, str]], body: bytes
 ) -> Counts:
     """Send requests on connections whose windows of size 0 prevent the answers, and wait."""
@@ -195,14 +195,14 @@ def _shut_windows(
 
 def zero_window_metrics(target: Target) -> Counts:
     """Request the metrics page 200 times on each of 60 connections, without reading a byte."""
-    return _shut_windows(target, 60, 200, wire.request_fields("GET", _METRICS), b"")
+    return shut_windows(target, 60, 200, wire.request_fields("GET", _METRICS), b"")
 
 
 def zero_window_predict(target: Target) -> Counts:
     """Request 100 answers of 120 kB on each of 20 connections, with requests of 70 bytes."""
     request = predict_request("wide", {"x": np.ones((1, 1), np.float32)})
     body = wire.grpc_body(request.SerializeToString())
-    return _shut_windows(target, 20, 100, wire.grpc_fields(wire.PREDICT), body)
+    return shut_windows(target, 20, 100, wire.grpc_fields(wire.PREDICT), body)
 
 
 ATTACKS = {

@@ -39,6 +39,7 @@ def attacks() -> dict[str, Callable[[Target], Counts]]:
     from abuse.attacks import (  # noqa: PLC0415 - they import this module
         attack_bodies,
         attack_connections,
+        attack_console,
         attack_http1,
         attack_http2,
         attack_models,
@@ -46,7 +47,7 @@ def attacks() -> dict[str, Callable[[Target], Counts]]:
     )
 
     modules = (
-        *(attack_bodies, attack_connections, attack_http1),
+        *(attack_bodies, attack_connections, attack_console, attack_http1),
         *(attack_http2, attack_models, attack_tensors),
     )
     return {name: attack for module in modules for name, attack in module.ATTACKS.items()}

@@ -74,7 +74,12 @@ ROUTES = {
     ("GET", "/healthz"): "health",
     ("GET", "/readyz"): "health",
     ("GET", "/monitoring/prometheus/metrics"): "metrics",
-    ("GET", "/"): "metadata",
+    ("GET", "/"): "health",
+    ("GET", "/docs"): "health",
+    ("GET", "/openapi.json"): "metadata",
+    ("GET", "/console/models"): "admin",
+    ("GET", "/console/figures"): "admin",
+    ("GET", "/console/models/identity/versions/1"): "admin",
 }
 CALLERS = ("none", "wrong", "expired", *map(str, GRANTED))
 REFUSED = {

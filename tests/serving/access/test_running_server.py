@@ -91,7 +91,7 @@ def test_a_model_of_others_is_refused_by_every_route(models_dir, keys_file, runn
         *(("GET", f"/v2/models/add{rest}") for rest in ("", "/ready", "/versions/1")),
     ]
     infer = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
-    with running_server(models_dir, api_keys_file=keys_file) as target:
+    with running_server(models_dir, api_keys_file=keys_file, enable_console=False) as target:
         rest, key = Http(target), {"x_api_key": key_of("a")}
         found = [rest.ask(*request, body=b"{}", **key)[0] for request in requests]
         found.append(rest.post("/v2/models/add/infer", infer, **key)[0])

@@ -51,10 +51,10 @@ def test_resident_memory_is_what_linux_counts(tmp_path, monkeypatch):
     status = Path("/proc/self/status").read_text()
     (kilobytes,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
 
-    assert machine._resident_bytes() == pytest.approx(1024 * int(kilobytes), rel=0.2)
+    assert machine.resident_bytes() == pytest.approx(1024 * int(kilobytes), rel=0.2)
 
     monkeypatch.setattr(machine, "_STATM", tmp_path / "none")
-    assert machine._resident_bytes() == 0
+    assert machine.resident_bytes() == 0
 
 
 class Loop:
@@ -71,7 +71,7 @@ def test_cycles_are_freed_when_memory_grows(monkeypatch):
     """
     sizes = iter([1 << 20, 1 << 20])
     monkeypatch.setattr(machine, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(machine, "_resident_bytes", lambda: next(sizes, 1 << 30))
+    monkeypatch.setattr(machine, "resident_bytes", lambda: next(sizes, 1 << 30))
     loop = Loop()
     freed = threading.Event()
     weakref.finalize(loop, freed.set)

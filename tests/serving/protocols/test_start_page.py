@@ -1,4 +1,4 @@
-"""The page at `/`."""
+"""The page at `/` of a server without the console."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from serving.repository.model_config import ModelConfig
 
 def test_the_start_page_lists_models_and_links(models_dir, running_server):
     """Every model is there with its versions and a link to its metadata, which answers."""
-    with running_server(models_dir) as address:
+    with running_server(models_dir, enable_console=False) as address:
         rest = Http(address)
         status, headers, body = rest.ask("GET", "/")
         linked = [
@@ -39,7 +39,7 @@ def test_a_models_name_is_text_on_the_start_page(tmp_path, running_server):
     tiny_models.identity(tmp_path)
     (tmp_path / "identity").rename(tmp_path / "<script>alert(1)<")
 
-    with running_server(tmp_path) as address:
+    with running_server(tmp_path, enable_console=False) as address:
         _, _, body = Http(address).ask("GET", "/")
 
     assert b"<script>" not in body
@@ -84,7 +84,7 @@ def test_a_link_leads_to_a_model_with_an_unusual_name(tmp_path, running_server):
     tiny_models.identity(tmp_path)
     (tmp_path / "identity").rename(tmp_path / "50%25 off?")
 
-    with running_server(tmp_path) as address:
+    with running_server(tmp_path, enable_console=False) as address:
         rest = Http(address)
         _, _, body = rest.ask("GET", "/")
         link = re.search(r'href="(/v1/models/[^"]+/metadata)"', body.decode())[1]
