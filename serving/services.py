@@ -186,8 +186,8 @@ class Services:
                 timeout_in_ms=timeout_in_ms,
                 tfs_format=config.rest_api_tfs_format,
             ).routes(),
+            *changing,  # before the metadata of a model whose path is /v2/models/stats
             *KServeRoutes(kserve, self._json, timeout_in_ms=timeout_in_ms).routes(),
-            *changing,
             *probes.routes(),
         ]
         routes += (

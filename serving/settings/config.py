@@ -59,9 +59,7 @@ class ServerConfig:
     storage_cache_dir: Path | None = _setting(
         None, "folder for versions from stores (default: onnx-serving in ~/.cache)"
     )
-    storage_cache_bytes: int = _setting(
-        20 << 30, "most bytes in it; 0: as much as the disk has (bytes)"
-    )
+    storage_cache_bytes: int = _setting(20 << 30, "most bytes in it; 0: no limit (bytes)")
     storage_poll_wait_seconds: float = _setting(
         10.0, "time between two looks for new versions in a store (seconds)", 0.1, _DAY
     )

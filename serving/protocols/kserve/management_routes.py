@@ -29,17 +29,22 @@ class ManagementRoutes:
     def routes(self) -> list[Route]:
         """Return the rows of the route table."""
         trace, log = r"/v2(?:/models/(?P<name>[^/]+))?/trace/setting", re.compile(r"/v2/logging")
+        rows = (
+            ("GET", re.compile(MODEL + "/config"), self.config, Role.METADATA),
+            ("GET", re.compile(r"/v2/models/stats"), self.all_stats, Role.METADATA),
+            ("GET", re.compile(MODEL + "/stats"), self.stats, Role.METADATA),
+            ("POST", re.compile(r"/v2/repository/index"), self.index, Role.METADATA),
+            ("POST", re.compile(_CONTROL + "load"), self.load, Role.ADMIN),
+            ("POST", re.compile(_CONTROL + "unload"), self.unload, Role.ADMIN),
+            ("GET", re.compile(trace), self.trace_setting, Role.METADATA),
+            ("POST", re.compile(trace), self.trace_setting, Role.METADATA),
+            ("GET", log, self.logging, Role.METADATA),
+            ("POST", log, self.logging, Role.METADATA),
+        )
+        # Triton describes these itself; the description here has TensorFlow Serving's API and v2.
         return [
-            Route("GET", re.compile(MODEL + "/config"), self.config, role=Role.METADATA),
-            Route("GET", re.compile(r"/v2/models/stats"), self.all_stats, role=Role.METADATA),
-            Route("GET", re.compile(MODEL + "/stats"), self.stats, role=Role.METADATA),
-            Route("POST", re.compile(r"/v2/repository/index"), self.index, role=Role.METADATA),
-            Route("POST", re.compile(_CONTROL + "load"), self.load, role=Role.ADMIN),
-            Route("POST", re.compile(_CONTROL + "unload"), self.unload, role=Role.ADMIN),
-            Route("GET", re.compile(trace), self.trace_setting, role=Role.METADATA),
-            Route("POST", re.compile(trace), self.trace_setting, role=Role.METADATA),
-            Route("GET", log, self.logging, role=Role.METADATA),
-            Route("POST", log, self.logging, role=Role.METADATA),
+            Route(method, pattern, handler, role=role, described=False)
+            for method, pattern, handler, role in rows
         ]
 
     async def config(self, request: HttpRequest) -> HttpResponse:

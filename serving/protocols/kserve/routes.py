@@ -38,7 +38,6 @@ _BINARY = "application/octet-stream"
 MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 _LIVE = re.compile(r"/v2/health/live")
 _READY = re.compile(r"/v2/health/ready")
-_METADATA = re.compile(r"(?!/v2/models/stats\Z)" + MODEL)  # that path has all statistics
 _MODEL_READY = re.compile(MODEL + "/ready")
 _KIND_NAMES = {
     bool: "true or false",
@@ -88,7 +87,7 @@ class KServeRoutes:
             Route("GET", re.compile(r"/v2/?"), self.server_metadata, role=Role.METADATA),
             Route("GET", _LIVE, self.server_live, role=Role.HEALTH, traced=False),
             Route("GET", _READY, self.server_ready, role=Role.HEALTH, traced=False),
-            Route("GET", _METADATA, self.model_metadata, role=Role.METADATA),
+            Route("GET", re.compile(MODEL), self.model_metadata, role=Role.METADATA),
             Route("GET", _MODEL_READY, self.model_ready, role=Role.HEALTH, traced=False),
             Route("POST", re.compile(MODEL + "/infer"), self.infer, role=Role.PREDICT),
         ]

@@ -23,7 +23,7 @@ from running import browsers, servers
 from sample_models import example_models, tiny_models
 
 ROOT = Path(__file__).parents[3]
-STAND_IN = ROOT / "tests" / "calling" / "grpcurl_stand_in.py"
+STAND_IN = ROOT / "tests/e2e/console/grpcurl_stand_in.py"
 TRITON = Path(sys.prefix) / "tritonclient" / "bin" / "python"
 CLIENTS = ("curl", "grpcurl", "python", "tfs", "triton")
 # A name that would be a command, or end a text, if a snippet did not quote it.

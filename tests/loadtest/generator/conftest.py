@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from running.fake_sender import BODIES, FakeSender, plan
 from simulating import virtual_time
+from simulating.fake_sender import BODIES, FakeSender, plan
 
 from loadtest.generator.generator import Generator
 from loadtest.generator.recording import Recording

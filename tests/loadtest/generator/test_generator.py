@@ -3,7 +3,7 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
-from running.fake_sender import BODIES, Refused, constant
+from simulating.fake_sender import BODIES, Refused, constant
 
 from loadtest.generator.generator import Generator
 from loadtest.generator.recording import Recording

@@ -23,6 +23,9 @@ NOT_DESCRIBED = {
     "ConsoleRoutes.models",
     "ConsoleRoutes.figures",
     "ConsoleRoutes.version",
+    # Triton's extensions of KServe v2.
+    *(f"ManagementRoutes.{name}" for name in ("config", "stats", "all_stats", "index")),
+    *(f"ManagementRoutes.{name}" for name in ("load", "unload", "trace_setting", "logging")),
 }
 
 
