@@ -12,14 +12,17 @@ from sample_models import tiny_models
 BUNDLED = Path(__file__).parents[3] / "models"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Any]:
-    """What drives browsers."""
+    """What drives browsers.
+
+    Not longer than a module: its event loop runs in this thread, where no other test could run one.
+    """
     with browsers.driver() as driver:
         yield driver
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(playwright) -> Iterator[Any]:
     """A headless Chromium."""
     with browsers.browser(playwright) as browser:
