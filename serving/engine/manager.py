@@ -194,7 +194,8 @@ class Manager:
                     self._fetches.begin(model.config.name, model.config.base_path, version)
 
     async def _wanted_versions(self, model: ManagedModel) -> list[int]:
-        model.wanted = await asyncio.to_thread(folders.find_wanted, model, self.version_folders)
+        found = await asyncio.to_thread(folders.find_wanted, model, self.version_folders)
+        model.wanted, model.complaint = found
         return model.wanted
 
     async def _update_model(

@@ -9,12 +9,16 @@ from serving.repository.version_folders import BasePath, VersionFolders
 logger = logging.getLogger(__name__)
 
 
-def find_wanted(model: ManagedModel, folders: VersionFolders) -> list[int]:
+def find_wanted(model: ManagedModel, folders: VersionFolders) -> tuple[list[int], str]:
     """Return the versions that the model's policy selects from its folder; blocks.
 
     If it selects none, or the folder cannot be read, these are the loaded versions: an emptied or
-    unmounted folder is more likely a mistake than a decision to stop serving. The reason becomes
-    the model's `complaint` and is logged, unless it was the reason before too.
+    unmounted folder is more likely a mistake than a decision to stop serving. The reason is
+    logged, unless it is the model's `complaint` already.
+
+    Returns:
+        What the model's `wanted` and `complaint` become. The caller sets both in the event loop:
+        requests that are answered while this function runs in its thread see both as they were.
     """
     base_path, name = model.config.base_path, model.config.name
     complaint = f"No versions of servable {name} found under base path {base_path}"
@@ -35,8 +39,7 @@ def find_wanted(model: ManagedModel, folders: VersionFolders) -> list[int]:
             base_path / "1",
             "; what is loaded stays" if model.servables else "",
         )
-    model.complaint = complaint
-    return wanted or list(model.servables)
+    return wanted or list(model.servables), complaint
 
 
 def kept(models: Iterable[ManagedModel]) -> frozenset[tuple[BasePath, int]]:
