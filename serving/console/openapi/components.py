@@ -249,6 +249,138 @@ KSERVE: dict[str, Schema] = {
     "ModelReady": _object({"name": _TEXT, "ready": {"type": "boolean"}}),
 }
 
+_COUNTED: Schema = _object({"count": _WHOLE, "ns": {"type": "integer", "minimum": 0}})
+_STAGES = {
+    "compute_input": _COUNTED,
+    "compute_infer": _COUNTED,
+    "compute_output": _COUNTED,
+}
+_CONFIGURED_TENSOR = {
+    "name": _NAME_OF_INPUT,
+    "data_type": {"type": "string", "description": "`TYPE_` and the datatype; `TYPE_STRING`."},
+    "dims": _list(_WHOLE, "The shape, without the batch if `max_batch_size` is not 0."),
+    "is_shape_tensor": {"type": "boolean"},
+}
+
+TRITON: dict[str, Schema] = {
+    "ModelConfig": _object(
+        {
+            "name": _TEXT,
+            "platform": _TEXT,
+            "backend": _TEXT,
+            "version_policy": {"type": "object"},
+            "max_batch_size": {"type": "integer", "minimum": 0},
+            "input": _list(
+                _object(
+                    _CONFIGURED_TENSOR
+                    | {
+                        "format": {"enum": ["FORMAT_NONE", "FORMAT_NHWC", "FORMAT_NCHW"]},
+                        "allow_ragged_batch": {"type": "boolean"},
+                        "optional": {"type": "boolean"},
+                    }
+                )
+            ),
+            "output": _list(_object(_CONFIGURED_TENSOR | {"label_filename": _TEXT})),
+            "instance_group": _list(
+                _object(
+                    {
+                        "name": _TEXT,
+                        "kind": {"enum": ["KIND_CPU", "KIND_GPU"]},
+                        "count": {"type": "integer", "minimum": 1},
+                    }
+                )
+            ),
+            "default_model_filename": _TEXT,
+            "parameters": {
+                "type": "object",
+                "additionalProperties": _object({"string_value": _TEXT}),
+            },
+            "model_transaction_policy": _object({"decoupled": {"type": "boolean"}}),
+        },
+        {
+            "dynamic_batching": _object(
+                {"preferred_batch_size": _list(_WHOLE), "max_queue_delay_microseconds": _WHOLE}
+            )
+        },
+    ),
+    "ModelStatistics": _object(
+        {
+            "model_stats": _list(
+                _object(
+                    {
+                        "name": _TEXT,
+                        "version": _TEXT,
+                        "last_inference": {
+                            "type": "integer",
+                            "description": "Milliseconds since 1970; 0: no request so far.",
+                        },
+                        "inference_count": _WHOLE,
+                        "execution_count": _WHOLE,
+                        "inference_stats": _object(
+                            dict.fromkeys(("success", "fail", "queue"), _COUNTED)
+                            | _STAGES
+                            | {"cache_hit": _COUNTED, "cache_miss": _COUNTED}
+                        ),
+                        "batch_stats": _list(_object({"batch_size": _WHOLE} | _STAGES)),
+                    }
+                ),
+                "One entry for each version.",
+            )
+        }
+    ),
+    "IndexRequest": _object(
+        {}, {"ready": {"type": "boolean", "description": "Only versions that can answer."}}
+    ),
+    "ModelIndex": _list(
+        _object(
+            {"name": _TEXT},
+            {
+                "version": _TEXT,
+                "state": {"enum": ["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]},
+                "reason": _TEXT,
+            },
+        ),
+        "One entry for each version; a model that was never loaded has only its name.",
+    ),
+    "LoadRequest": _object(
+        {},
+        {
+            "parameters": _object(
+                {},
+                {
+                    "config": {
+                        "type": "string",
+                        "description": "A ModelConfig as JSON text, with `max_batch_size`, "
+                        "`dynamic_batching` and `version_policy` only.",
+                    }
+                },
+            )
+        },
+    ),
+    "UnloadRequest": _object({}, {"parameters": {"type": "object"}}),
+    "TraceSettings": _object(
+        {
+            "trace_file": _TEXT,
+            "trace_level": _list({"enum": ["OFF", "TIMESTAMPS"]}),
+            "trace_rate": _TEXT,
+            "trace_count": _TEXT,
+            "log_frequency": _TEXT,
+            "trace_mode": _TEXT,
+        }
+    ),
+    "LogSettings": _object(
+        {
+            "log_file": _TEXT,
+            "log_info": {"type": "boolean"},
+            "log_warning": {"type": "boolean"},
+            "log_error": {"type": "boolean"},
+            "log_verbose_level": _WHOLE,
+            "log_format": _TEXT,
+        }
+    ),
+    "NoChanges": {"type": "object", "description": "Empty: calls cannot change these settings."},
+}
+
 _FAILED_MODELS: Schema = _list(_TEXT, "Models that could not be loaded; the others are served.")
 
 OPERATIONS: dict[str, Schema] = {
@@ -261,4 +393,4 @@ OPERATIONS: dict[str, Schema] = {
     ),
 }
 
-SCHEMAS: dict[str, Schema] = TENSORFLOW_SERVING | KSERVE | OPERATIONS
+SCHEMAS: dict[str, Schema] = TENSORFLOW_SERVING | KSERVE | TRITON | OPERATIONS

@@ -10,7 +10,8 @@ from serving.console.openapi.path_templates import PathTemplate, expand
 from serving.transport.route_table import Route
 
 _ABOUT = """\
-TensorFlow Serving's REST API, and KServe v2 (Open Inference Protocol) over HTTP.
+TensorFlow Serving's REST API, and KServe v2 (Open Inference Protocol) over HTTP with Triton's \
+extensions.
 
 Paths under `/v1` match in upper and lower case. `{version}` is a number, `{label}` a version \
 label; without them the latest version answers. An answer to a failed call is `{"error": "..."}`. \
@@ -86,7 +87,10 @@ def _operation(
         content: dict[str, Any] = {"schema": reference(operation.takes)}
         if operation.example is not None:
             content["example"] = operation.example
-        entry["requestBody"] = {"required": True, "content": {JSON: content} | _bytes(operation)}
+        entry["requestBody"] = {
+            "required": not operation.may_be_empty,
+            "content": {JSON: content} | _bytes(operation),
+        }
     if operation.bytes_too:
         entry["parameters"].append(_LENGTH)
     return entry
@@ -122,6 +126,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
     if operation.answers:
         content = {JSON: {"schema": reference(operation.answers)}} | _bytes(operation)
     responses: dict[str, Any] = {"200": {"description": "The answer.", "content": content}}
+    if operation.answers is None:
+        responses["200"] = {"description": "Done; the answer has no body."}
     if operation.unready:
         responses["503"] = {
             "description": "Not ready, with the reason.",

@@ -37,14 +37,12 @@ class ManagementRoutes:
             ("POST", re.compile(_CONTROL + "load"), self.load, Role.ADMIN),
             ("POST", re.compile(_CONTROL + "unload"), self.unload, Role.ADMIN),
             ("GET", re.compile(trace), self.trace_setting, Role.METADATA),
-            ("POST", re.compile(trace), self.trace_setting, Role.METADATA),
+            ("POST", re.compile(trace), self.change_trace_setting, Role.METADATA),
             ("GET", log, self.logging, Role.METADATA),
-            ("POST", log, self.logging, Role.METADATA),
+            ("POST", log, self.change_logging, Role.METADATA),
         )
-        # Triton describes these itself; the description here has TensorFlow Serving's API and v2.
         return [
-            Route(method, pattern, handler, role=role, described=False)
-            for method, pattern, handler, role in rows
+            Route(method, pattern, handler, role=role) for method, pattern, handler, role in rows
         ]
 
     async def config(self, request: HttpRequest) -> HttpResponse:
@@ -89,11 +87,19 @@ class ManagementRoutes:
         return HttpResponse(body=b"")
 
     async def trace_setting(self, request: HttpRequest) -> HttpResponse:
-        """Answer `/v2[/models/NAME]/trace/setting` with the settings; a change is refused."""
+        """Answer `GET /v2[/models/NAME]/trace/setting` with the settings."""
+        return _response(self._management.trace_settings(_name(request), {}))
+
+    async def change_trace_setting(self, request: HttpRequest) -> HttpResponse:
+        """Answer `POST /v2[/models/NAME]/trace/setting`; a change is refused."""
         return _response(self._management.trace_settings(_name(request), _body(request)))
 
-    async def logging(self, request: HttpRequest) -> HttpResponse:
-        """Answer `/v2/logging` with the settings; a change is refused."""
+    async def logging(self, _request: HttpRequest) -> HttpResponse:
+        """Answer `GET /v2/logging` with the settings."""
+        return _response(self._management.log_settings({}))
+
+    async def change_logging(self, request: HttpRequest) -> HttpResponse:
+        """Answer `POST /v2/logging`; a change is refused."""
         return _response(self._management.log_settings(_body(request)))
 
 

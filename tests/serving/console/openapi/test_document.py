@@ -23,9 +23,6 @@ NOT_DESCRIBED = {
     "ConsoleRoutes.models",
     "ConsoleRoutes.figures",
     "ConsoleRoutes.version",
-    # Triton's extensions of KServe v2.
-    *(f"ManagementRoutes.{name}" for name in ("config", "stats", "all_stats", "index")),
-    *(f"ManagementRoutes.{name}" for name in ("load", "unload", "trace_setting", "logging")),
 }
 
 
@@ -118,6 +115,10 @@ def validator(document: dict, name: str) -> jsonschema.Draft202012Validator:
         (("GET", "/v1/models"), None, "ModelsResponse"),
         (("GET", "/v2/models/identity"), None, "ModelMetadata"),
         (("GET", "/v2"), None, "ServerMetadata"),
+        (("GET", "/v2/models/identity/config"), None, "ModelConfig"),
+        (("GET", "/v2/models/identity/stats"), None, "ModelStatistics"),
+        (("GET", "/v2/trace/setting"), None, "TraceSettings"),
+        (("GET", "/v2/logging"), None, "LogSettings"),
         (("GET", "/readyz"), None, "Readiness"),
     ],
 )
