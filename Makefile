@@ -131,6 +131,9 @@ bench-keys: $(VENV)/.dev ## Compare the CPU time of calls with API keys and with
 bench-console: $(VENV)/.dev ## Compare the CPU time of calls with the console open in a browser and closed (needs h2load and Chromium)
 	$(BIN)/python tests/bench/with_console.py $(BENCH_ARGS)
 
+bench-cold-start: $(VENV)/.dev ## Measure starts with both models from a folder, from a web server and from a filled cache
+	$(BIN)/python tests/bench/cold_start.py $(BENCH_ARGS)
+
 bench-killed-worker: $(VENV)/.dev ## Measure how long new connections wait after the kill of a worker (needs h2load)
 	$(BIN)/python tests/bench/killed_worker.py $(BENCH_ARGS)
 

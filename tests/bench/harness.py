@@ -101,9 +101,21 @@ class Server:
 
 @contextmanager
 def serve(
-    models_dir: Path, cores: Sequence[int], *flags: str, checkout: Path = ROOT
+    models_dir: Path | str,
+    cores: Sequence[int],
+    *flags: str,
+    checkout: Path = ROOT,
+    models: Sequence[str] = (),
 ) -> Iterator[tuple[Server, float]]:
-    """Start a checkout's server on cores; yield it with the seconds until its first answer."""
+    """Start a checkout's server on cores; yield it with the seconds until its first answer.
+
+    Args:
+        models_dir: Folder of models, or its URI in a store.
+        cores: Cores of the server.
+        flags: Further flags of the server.
+        checkout: The server's code.
+        models: Models that answer before the time is taken; by default the folder's first one.
+    """
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the server
     started = time.perf_counter()
     process = psutil.Popen(
@@ -116,7 +128,7 @@ def serve(
     )
     try:
         port = _port(process, log)
-        _wait_for_answer(port, models_dir)
+        _wait_for_answers(port, models or [min(path.name for path in Path(models_dir).iterdir())])
         yield Server(process, port), time.perf_counter() - started
     finally:
         if process.poll() is None:
@@ -137,12 +149,12 @@ def _port(process: psutil.Popen, log: Any) -> int:
     sys.exit("the server did not start")
 
 
-def _wait_for_answer(port: int, models_dir: Path) -> None:
+def _wait_for_answers(port: int, models: Sequence[str]) -> None:
     with PredictClient(f"127.0.0.1:{port}", timeout=START_SECONDS) as client:
         while not client.is_serving():
             time.sleep(0.005)
-        name = next(path.name for path in sorted(models_dir.iterdir()))
-        client.predict(name, example(name, 1))
+        for name in models:
+            client.predict(name, example(name, 1))
 
 
 def write_null_model(models_dir: Path) -> None:
