@@ -16,7 +16,7 @@ from serving.inference.predictor import Predictor
 from serving.monitoring import metrics_page
 from serving.monitoring.counts import Metrics
 from serving.monitoring.metered_methods import metered
-from serving.monitoring.shared_page import SharedPage
+from serving.monitoring.shared_result import SharedResult
 from serving.protocols.health_methods import SERVICE as HEALTH_SERVICE
 from serving.protocols.health_methods import Health
 from serving.protocols.json_process import JsonProcesses
@@ -123,7 +123,7 @@ class Services:
             check_method_names=config.enable_signature_method_name_check,
         )
         classify_regress = ClassifyRegress(predictor)
-        counted = statistics if metrics_path else None
+        counted = SharedResult(statistics).get if metrics_path else None
         kserve = KServeOperations(
             predictor,
             manager.catalog,
@@ -164,7 +164,7 @@ class Services:
                 [PREDICTION_SERVICE, MODEL_SERVICE, KSERVE_SERVICE, HEALTH_SERVICE]
             ).methods(),
         ]
-        shared = SharedPage(metrics_text).text
+        shared = SharedResult(metrics_text).get
         probes = Probes(self._health, manager.catalog, shared, metrics_path=metrics_path)
         changing = ManagementRoutes(management, models).routes()
         if not config.enable_reload_rpc:

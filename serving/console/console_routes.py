@@ -21,7 +21,7 @@ from serving.console.browser_guard import HEADERS, BrowserGuard
 from serving.console.openapi.document import openapi
 from serving.engine.catalog import Catalog
 from serving.monitoring import identity
-from serving.monitoring.shared_page import SharedPage
+from serving.monitoring.shared_result import SharedResult
 from serving.transport.route_table import JSON, HttpRequest, HttpResponse, Route
 
 MetricsNow = Callable[[], Awaitable[Sequence[Metric]]]
@@ -65,8 +65,8 @@ class ConsoleRoutes:
         self._facts = facts
         self._guard = BrowserGuard(hosts)
         # Any number of pages cost no more than two a second of each document.
-        self._models_page = SharedPage(self._make_models)
-        self._figures_page = SharedPage(self._make_figures)
+        self._models_page = SharedResult(self._make_models)
+        self._figures_page = SharedResult(self._make_figures)
 
     def routes(self) -> list[Route]:
         """Return the rows of the route table."""
@@ -116,7 +116,7 @@ class ConsoleRoutes:
     async def models(self, request: HttpRequest) -> HttpResponse:
         """Answer `GET /console/models` with the list of models; see `model_list`."""
         self._guard.check(request.headers)
-        body = _for_caller(await self._models_page.text(), model_list.visible)
+        body = _for_caller(await self._models_page.get(), model_list.visible)
         caller = CURRENT.get()
         about = json.dumps({"name": caller.name, "roles": sorted(caller.roles)}).encode()
         return _json(b'{"caller":' + about + b"," + body[1:])
@@ -129,7 +129,7 @@ class ConsoleRoutes:
     async def figures(self, request: HttpRequest) -> HttpResponse:
         """Answer `GET /console/figures` with the counts since the start; see `live_figures`."""
         self._guard.check(request.headers)
-        return _json(_for_caller(await self._figures_page.text(), live_figures.visible))
+        return _json(_for_caller(await self._figures_page.get(), live_figures.visible))
 
     async def _make_figures(self) -> bytes:
         metrics = await self._metrics()

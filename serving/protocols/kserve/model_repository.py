@@ -25,6 +25,7 @@ from serving.errors import (
     Unavailable,
 )
 from serving.monitoring.counts import Metrics
+from serving.monitoring.shared_result import SharedResult
 from serving.protos import kserve_config_pb2
 from serving.repository import explicit_models
 from serving.repository.model_config import All, Latest, ModelConfig, Specific, VersionPolicy
@@ -78,6 +79,8 @@ class ModelRepository:
         self._manager = manager
         self._metrics = metrics
         self._find = find
+        # Listing a large folder takes a thread for a while: a flood of calls shares it.
+        self._shared_names = SharedResult(self._list_names)
         self._changing: set[asyncio.Task[None]] = set()
 
     @property
@@ -98,19 +101,24 @@ class ModelRepository:
         """
         _check_repository(repository_name)
         catalog = self._manager.catalog
-        names = set(catalog.models) | set(catalog.coming) | set(catalog.former)
-        if self._find is not None:
-            try:
-                names |= set(await asyncio.to_thread(self._find))
-            except OSError as error:
-                msg = f"the models cannot be listed: {error}"
-                raise Unavailable(msg) from error
+        names = {*catalog.models, *catalog.coming, *catalog.former}
+        names |= await self._shared_names.get()
         caller = CURRENT.get()
         found: list[ModelIndex] = []
         for name in sorted(filter(caller.sees, names)):
             entries = [_entry(name, status) for status in catalog.known_statuses(name)]
             found += entries or [ModelIndex(name)]
         return [entry for entry in found if not ready or entry.state == "READY"]
+
+    async def _list_names(self) -> frozenset[str]:
+        """Return the names of the models that calls may load."""
+        if self._find is None:
+            return frozenset()
+        try:
+            return frozenset(await asyncio.to_thread(self._find))
+        except OSError as error:
+            msg = f"the models cannot be listed: {error}"
+            raise Unavailable(msg) from error
 
     async def load(
         self, name: str, parameters: Mapping[str, object], *, repository_name: str = "", peer: str

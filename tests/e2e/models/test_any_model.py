@@ -17,7 +17,7 @@ from sample_saved_models import zoo
 from sample_saved_models.zoo import ZOO, Arrays, Entry
 
 from serving.client import PredictClient
-from serving.monitoring import shared_page
+from serving.monitoring import shared_result
 from serving.protocols.kserve import tensor_bytes
 from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
 from serving.tensors.signature import DataType
@@ -316,7 +316,7 @@ def test_requests_share_runs_only_if_rows_are_independent(
     entry, server, alone, callers, monkeypatch
 ):
     """48 concurrent requests need fewer runs if rows are independent, otherwise one run each."""
-    monkeypatch.setattr(shared_page, "PAGE_SECONDS", 1e-6)  # a new page for each look
+    monkeypatch.setattr(shared_result, "RESULT_SECONDS", 1e-6)  # a new page for each look
 
     def runs() -> float:
         metric = ":tensorflow:serving:batching_session:wrapped_run_count"

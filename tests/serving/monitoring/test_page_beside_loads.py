@@ -11,7 +11,7 @@ from calling.rest_client import Http
 from running import servers
 from sample_models import example_models, tiny_models
 
-from serving.monitoring import shared_page
+from serving.monitoring import shared_result
 
 PAGE = "/monitoring/prometheus/metrics"
 READS = 2000
@@ -21,7 +21,7 @@ READERS = 2
 @pytest.fixture
 def often_switched_threads(monkeypatch):
     """Threads are switched every few microseconds, and every request makes a page anew."""
-    monkeypatch.setattr(shared_page, "_PAGES_IN_A_ROW", 10 * READS)
+    monkeypatch.setattr(shared_result, "_RESULTS_IN_A_ROW", 10 * READS)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(5e-6)
     yield

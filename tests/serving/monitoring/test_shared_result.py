@@ -5,8 +5,10 @@ from calling.rest_client import Http
 from running import servers
 
 from serving.errors import Unavailable
+from serving.monitoring import version_statistics
 from serving.monitoring.metrics_page import MetricsPage
-from serving.monitoring.shared_page import SharedPage
+from serving.monitoring.shared_result import SharedResult
+from serving.protocols.kserve.model_repository import ModelRepository
 
 
 class Maker:
@@ -31,7 +33,7 @@ class Maker:
 def run(scenario):
     async def whole():
         maker = Maker()
-        return await scenario(maker, SharedPage(maker.make, clock=lambda: maker.now))
+        return await scenario(maker, SharedResult(maker.make, clock=lambda: maker.now))
 
     return asyncio.run(whole())
 
@@ -41,7 +43,7 @@ def test_scrapers_get_new_pages():
 
     async def scenario(maker, page):
         for number in range(1, 100):
-            assert await page.text() == b"%d" % number
+            assert await page.get() == b"%d" % number
             maker.now += 0.5
 
     run(scenario)
@@ -51,10 +53,10 @@ def test_a_flood_shares_the_last_page():
     """1,000 requests in a row get 8 pages; 0.5 s later, 1,000 more share one further page."""
 
     async def scenario(maker, page):
-        pages = {id(await page.text()) for _ in range(1000)}
+        pages = {id(await page.get()) for _ in range(1000)}
         first = maker.made
         maker.now += 0.5
-        pages |= {id(await page.text()) for _ in range(1000)}
+        pages |= {id(await page.get()) for _ in range(1000)}
         return len(pages), first, maker.made
 
     assert run(scenario) == (9, 8, 9)
@@ -65,7 +67,7 @@ def test_askers_at_the_same_time_share_a_page():
 
     async def scenario(maker, page):
         maker.go_on.clear()
-        asking = [asyncio.create_task(page.text()) for _ in range(3)]
+        asking = [asyncio.create_task(page.get()) for _ in range(3)]
         await asyncio.sleep(0)
         asking[0].cancel()
         await asyncio.sleep(0)
@@ -81,9 +83,9 @@ def test_a_failure_is_not_kept():
     async def scenario(maker, page):
         maker.error = Unavailable("no")
         with pytest.raises(Unavailable):
-            await page.text()
+            await page.get()
         maker.error = None
-        return await page.text()
+        return await page.get()
 
     assert run(scenario) == b"2"
 
@@ -99,3 +101,23 @@ def test_a_servers_metrics_are_shared(models_dir, monkeypatch):
             assert http.ask("GET", "/monitoring/prometheus/metrics")[0] == 200
 
     assert len(made) < 300
+
+
+@pytest.mark.parametrize(
+    ("call", "owner", "name"),
+    [
+        (("GET", "/v2/models/stats"), version_statistics, "collect"),
+        (("POST", "/v2/repository/index"), ModelRepository, "_list_names"),
+    ],
+)
+def test_floods_of_tritons_extensions_are_shared(models_dir, monkeypatch, call, owner, name):
+    """Statistics are collected, and the folder of models is listed, less often than asked for."""
+    made = []
+    original = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *given: made.append(1) or original(*given))
+    with servers.in_this_process(models_dir, model_control_mode="explicit") as address:
+        http = Http(address)
+        for _ in range(300):
+            assert http.ask(*call)[0] == 200
+
+    assert 0 < len(made) < 300
