@@ -153,7 +153,12 @@ def _speaks_tls(target: str) -> bool:
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     try:
-        with _connect(target) as connection, context.wrap_socket(connection):
+        # If the handshake is interrupted in `wrap_socket`, nothing closes the socket.
+        with (
+            _connect(target) as connection,
+            context.wrap_socket(connection, do_handshake_on_connect=False) as wrapped,
+        ):
+            wrapped.do_handshake()
             return True
     except ssl.SSLError as error:
         return "ALERT" in (error.reason or "")  # a refusal in the words of TLS

@@ -1,6 +1,7 @@
 """Tests of clients that speak TLS to a port of plain text, and the other way round."""
 
 import asyncio
+import signal
 import socket
 import time
 
@@ -11,6 +12,7 @@ import pytest
 from running import servers
 
 from serving.client import AsyncPredictClient, PredictClient, PredictError, tls_credentials
+from serving.connection import first_answer
 
 INPUTS = {"x": np.ones((1, 3), np.float32)}
 
@@ -101,3 +103,25 @@ def test_a_silent_server_is_waited_for(folder, with_tls):
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "speaks" not in caught.value.message
     assert seconds >= 3
+
+
+def test_an_interrupted_look_at_the_port_leaves_no_connection():
+    """Ctrl-C while the client waits for a silent server closes the connection of its look."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            with pytest.raises(KeyboardInterrupt):
+                first_answer._speaks_tls(f"127.0.0.1:{silent.getsockname()[1]}")
+            connection, _ = silent.accept()
+            with connection:
+                connection.settimeout(5)
+                while connection.recv(4096):
+                    pass  # the client's hello, and then the end
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
