@@ -113,7 +113,8 @@ class Counting:
             self.most = max(self.most, self._open)
         waits = value >= self.answers
         ended = threading.Event()
-        context.add_callback(lambda: self._count_cancelled(ended))
+        if not context.add_callback(lambda: self._count_cancelled(ended)):
+            self._count_cancelled(ended)  # the call was cancelled before it came here
         self.release.wait(10 if waits else 0.05)
         ended.set()
         with self._lock:
