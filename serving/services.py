@@ -260,6 +260,7 @@ def _facts(config: ServerConfig) -> dict[str, Any]:
     is_one = config.front == "asgi" and config.ssl_config_file == config.rest_api_ssl_config_file
     return {
         "grpc_port": None if is_one or not config.rest_api_port else config.port,
+        "grpc_has_tls": config.ssl_config_file is not None,
         "has_keys": config.api_keys_file is not None,
         "is_metered": config.metrics_path() is not None,
         "metrics_path": config.metrics_path(),

@@ -9,10 +9,12 @@ let chosenClient = CLIENTS[0][0];
 
 /** Where the snippets call the server: the address of this page, unless gRPC has another port. */
 export function placeOf(server) {
+  const secure = location.protocol === "https:";
   return {
     rest: location.origin,
     grpc: server.grpc_port ? `${location.hostname}:${server.grpc_port}` : location.host,
-    secure: location.protocol === "https:",
+    secure,
+    grpcSecure: server.grpc_port ? server.grpc_has_tls : secure,
     hasKey: hasKey(),
   };
 }

@@ -22,7 +22,7 @@ const PICTURE_MARK = "\u0001";
  *     Predict) or "example" (a tf.Example to Classify or Regress); `model`; `version`, "" for the
  *     latest; `signature`; of tensors `inputs` (see `readTensor`); of an example `example` and
  *     `method`; of a picture `pixels`: the input of the default signature, null if there is none.
- * @param {Object} place `rest` (origin), `grpc` (host and port), `secure`, `hasKey`.
+ * @param {Object} place `rest` (origin), `grpc` (host and port), `secure` and `grpcSecure` (whether each has TLS), `hasKey`.
  */
 export function snippets(made, place) {
   return {
@@ -129,7 +129,7 @@ function curl(made, place) {
 }
 
 function grpcurl(made, place) {
-  const options = [place.secure ? "-cacert ca.pem" : "-plaintext", place.hasKey && '-H "authorization: Bearer $KEY"'].filter(Boolean);
+  const options = [place.grpcSecure ? "-cacert ca.pem" : "-plaintext", place.hasKey && '-H "authorization: Bearer $KEY"'].filter(Boolean);
   let method = "Predict";
   let message;
   if (made.kind === "tensors") {
@@ -165,10 +165,10 @@ function oddTensor(made) {
 function pythonClient(made, place) {
   if (oddTensor(made)) return oddTensor(made);
   if (made.kind === "example") return { why: "serving.client sends tensors and pictures, and no other tf.Examples; use curl or tensorflow-serving-api." };
-  const names = place.secure ? "PredictClient, tls_credentials" : "PredictClient";
+  const names = place.grpcSecure ? "PredictClient, tls_credentials" : "PredictClient";
   const options = [
     JSON.stringify(place.grpc),
-    place.secure && 'credentials=tls_credentials("ca.pem")',
+    place.grpcSecure && 'credentials=tls_credentials("ca.pem")',
     place.hasKey && 'api_key=os.environ["KEY"]',
   ].filter(Boolean);
   const settings = [
@@ -201,7 +201,7 @@ function tensorflowClient(made, place) {
   const isPredict = made.kind === "tensors";
   const api = isPredict ? "Predict" : apiOf(made);
   const [file, message] = { Predict: ["predict_pb2", "PredictRequest"], Classify: ["classification_pb2", "ClassificationRequest"], Regress: ["regression_pb2", "RegressionRequest"] }[api];
-  const channel = place.secure
+  const channel = place.grpcSecure
     ? `grpc.secure_channel(${JSON.stringify(place.grpc)}, grpc.ssl_channel_credentials(open("ca.pem", "rb").read()))`
     : `grpc.insecure_channel(${JSON.stringify(place.grpc)})`;
   const metadata = place.hasKey ? ', metadata=[("authorization", f"Bearer {os.environ[\'KEY\']}")]' : "";
@@ -247,7 +247,7 @@ function tritonClient(made, place) {
   if (made.kind === "example") return { why: "KServe v2 carries tensors, no tf.Examples; use curl or tensorflow-serving-api." };
   const inputs = made.kind === "tensors" ? made.inputs : [made.pixels];
   if (!inputs[0]) return { why: "The default signature of this model takes no pixels; use another client." };
-  const options = [JSON.stringify(place.grpc), place.secure && 'ssl=True, root_certificates="ca.pem"'].filter(Boolean);
+  const options = [JSON.stringify(place.grpc), place.grpcSecure && 'ssl=True, root_certificates="ca.pem"'].filter(Boolean);
   const settings = [
     made.version !== "" && `, model_version="${made.version}"`,
     made.kind === "tensors" && signatureOf(made) && `, parameters={"signature_name": ${JSON.stringify(made.signature)}}`,

@@ -9,18 +9,23 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import certificates
 import keys_files
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from keys_files import entry, key_of
 from onnx import TensorProto, helper
 from PIL import Image
 from running import browsers, servers
 from sample_models import example_models, tiny_models
+
+from serving.protos.tfs_config_pb2 import SSLConfig
 
 ROOT = Path(__file__).parents[3]
 STAND_IN = ROOT / "tests/e2e/console/grpcurl_stand_in.py"
@@ -254,3 +259,27 @@ def test_a_key_is_a_variable_of_the_snippet(chromium, models_dir, tmp_path, clie
 
     assert key_of("root") not in snippet
     assert np.ravel(numbers_of(client, text, "y")).tolist() == [1, 2, 3]
+
+
+@by_client
+def test_tls_of_the_grpc_port_alone(chromium, models_dir, tmp_path, client):
+    """The page comes from a plain REST port; the snippets for gRPC have TLS, curl's has none."""
+    need(client)
+    authority = certificates.Authority(tmp_path / "authority")
+    pair = authority.issue("server")
+    (tmp_path / "ca.pem").write_text(authority.certificate)
+    config = tmp_path / "ssl.config"
+    config.write_text(
+        text_format.MessageToString(SSLConfig(server_key=pair.key, server_cert=pair.certificate))
+    )
+    with socket.create_server(("127.0.0.1", 0)) as grpc, socket.create_server(("", 0)) as rest:
+        ports = {"port": grpc.getsockname()[1], "rest_api_port": rest.getsockname()[1]}
+    with (
+        servers.in_this_process(models_dir, ssl_config_file=config, **ports),
+        browsers.opened(chromium, f"http://127.0.0.1:{ports['rest_api_port']}") as window,
+    ):
+        place = send_form(window, "identity", "serving_default", "[[1, 2, 3]]")
+        text = run(tmp_path, client, snippet_of(place, client))
+
+    assert np.ravel(numbers_of(client, text, "y")).tolist() == [1, 2, 3]
+    assert window.problems == []
