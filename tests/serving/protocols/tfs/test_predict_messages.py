@@ -15,13 +15,15 @@ from hypothesis.extra import numpy as hnp
 
 from serving.client import PREDICT_PATH, predict_request
 from serving.errors import InvalidInput
-from serving.protocols.tfs import predict_messages, tensor_proto
+from serving.protocols import message_templates
+from serving.protocols.message_templates import AcceptedKind
+from serving.protocols.tfs import tensor_proto
 from serving.protocols.tfs.predict_messages import (
-    AcceptedKind,
     RequestReader,
-    TemplatedRequest,
+    TemplatedPredict,
     encode_response,
 )
+from serving.protos.nested_fields import find_nested
 from serving.protos.tensorflow_pb2 import TensorProto
 from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse
 from serving.tensors.signature import DataType
@@ -69,7 +71,7 @@ def test_templated_requests_are_what_protobuf_reads(array, alias, model, data):
 
     expected = PredictRequest.FromString(message)
     assert read.model_spec == expected.model_spec
-    if isinstance(read, TemplatedRequest):
+    if isinstance(read, TemplatedPredict):
         assert read.template.alias == alias
         assert _same(read.array, tensor_proto.decode(expected.inputs[alias]))
     else:
@@ -83,7 +85,7 @@ def test_any_change_of_a_byte_is_read_as_protobuf_reads_it(elements, data):
     reader = RequestReader()
     array = np.frombuffer(elements, np.uint8).reshape(1, 60)
     message = _request(array, version=3, output_filter=["a"]).SerializeToString()
-    assert isinstance(_read_thrice(reader, message), TemplatedRequest)
+    assert isinstance(_read_thrice(reader, message), TemplatedPredict)
     position = data.draw(st.integers(0, len(message) - 1))
     changed = bytearray(message)
     changed[position] = data.draw(st.integers(0, 255))
@@ -96,7 +98,7 @@ def test_any_change_of_a_byte_is_read_as_protobuf_reads_it(elements, data):
         return
     read = reader.read(bytes(changed))
 
-    if isinstance(read, TemplatedRequest):
+    if isinstance(read, TemplatedPredict):
         assert read.model_spec == expected.model_spec
         assert list(read.template.output_filter) == list(expected.output_filter)
         assert list(expected.inputs) == [read.template.alias]
@@ -115,7 +117,7 @@ def test_second_request_of_a_length_makes_the_template():
 
     kinds = [type(reader.read(message)) for _ in range(3)]
 
-    assert kinds == [PredictRequest, PredictRequest, TemplatedRequest]
+    assert kinds == [PredictRequest, PredictRequest, TemplatedPredict]
 
 
 def test_requests_of_one_length_for_two_models_are_told_apart():
@@ -148,7 +150,7 @@ def test_elements_that_look_like_the_rest_of_the_message_are_told_from_it(fill):
 
         got = (
             read.array
-            if isinstance(read, TemplatedRequest)
+            if isinstance(read, TemplatedPredict)
             else tensor_proto.decode(read.inputs["images"])
         )
         assert _same(got, other)
@@ -175,12 +177,12 @@ def test_bytes_that_only_look_like_the_elements_are_found_out(array, alias, mode
     proven = [
         start
         for start in places
-        if predict_messages._are_the_elements(request, message, start, start + len(content))
+        if RequestReader()._are_the_elements(request, message, start, start + len(content))
     ]
 
     assert len(places) > 1
     assert len(proven) == 1
-    assert proven == [predict_messages.find_nested(message, predict_messages._PATH_TO_ELEMENTS)[0]]
+    assert proven == [find_nested(message, RequestReader.path_to_elements)[0]]
 
 
 def test_no_template_is_made_of_bytes_that_are_not_the_elements(monkeypatch):
@@ -188,7 +190,7 @@ def test_no_template_is_made_of_bytes_that_are_not_the_elements(monkeypatch):
     alias, array = "abcdefgh", np.frombuffer(b"abcdefgh", np.uint8)
     message = _request(array, alias).SerializeToString()
     start = message.index(b"abcdefgh")
-    monkeypatch.setattr(predict_messages, "find_nested", lambda *_: (start, start + 8))
+    monkeypatch.setattr(message_templates, "find_nested", lambda *_: (start, start + 8))
     reader = RequestReader()
 
     assert isinstance(_read_thrice(reader, message), PredictRequest)
@@ -238,8 +240,8 @@ def test_templates_are_bounded():
         _read_thrice(reader, message)
     kept = sum(len(templates) for templates in reader._templates.values())
 
-    assert 0 < kept <= predict_messages._MAX_TEMPLATES
-    assert len(reader._seen) <= predict_messages._MAX_TEMPLATES
+    assert 0 < kept <= message_templates._MAX_TEMPLATES
+    assert len(reader._seen) <= message_templates._MAX_TEMPLATES
 
 
 def test_template_forgets_a_servable_that_is_gone():
