@@ -76,7 +76,6 @@ class Template:
         "_after",
         "_before",
         "_copies",
-        "_count",
         "_dtype",
         "_servable",
         "_shape",
@@ -104,7 +103,7 @@ class Template:
         self.request = request
         self.spec, self.alias, array, self.output_filter = described
         self._before, self._after = before, after
-        self._dtype, self._shape, self._count = array.dtype, array.shape, array.size
+        self._dtype, self._shape = array.dtype, array.shape
         # The content of a `bytes` object is aligned for any dtype. Elements at an offset that is no
         # multiple of their size are not aligned and must be copied.
         self._copies = len(before) % array.dtype.itemsize != 0
@@ -120,8 +119,8 @@ class Template:
         """
         if not (message.startswith(self._before) and message.endswith(self._after)):
             return None
-        array = np.frombuffer(message, self._dtype, self._count, len(self._before))
-        return (array.copy() if self._copies else array).reshape(self._shape)
+        array: np.ndarray = np.ndarray(self._shape, self._dtype, message, len(self._before))
+        return array.copy() if self._copies else array
 
     def accept(self, servable: Servable, kind: AcceptedKind) -> None:
         """Remember that a servable accepts requests of this template, and the checks' result."""

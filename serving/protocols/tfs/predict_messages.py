@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from serving.engine.batching.request_queue import Arrays
+from serving.engine.batching.request_rows import RequestRows
 from serving.errors import InvalidInput
 from serving.protocols.message_templates import Described, TemplatedRequest, TemplateReader
 from serving.protocols.tfs import tensor_proto
@@ -119,6 +121,15 @@ def encode_response(
     """
     # Serialized messages one after another are one message: protobuf merges them.
     parts: list[bytes | memoryview] = [_serialized_spec(model, version, signature_name)]
+    if isinstance(outputs, RequestRows):
+        batch = outputs.of_batch(("Predict", as_content), _of_content if as_content else _of_fields)
+        start, end = outputs.start, outputs.end
+        if batch is not None and start < end:
+            for before, (whole, width) in zip(
+                batch.before(end - start), batch.elements, strict=True
+            ):
+                parts += (before, whole[width * start : width * end])
+            return EncodedResponse(b"".join(parts), model, version, signature_name)
     for alias, array in outputs.items():
         elements = _elements(array, as_content=as_content)
         if elements is None:
@@ -127,6 +138,55 @@ def encode_response(
             parts.append(_before_elements(alias, array.dtype, array.shape, as_content=as_content))
             parts.append(elements)
     return EncodedResponse(b"".join(parts), model, version, signature_name)
+
+
+class _EncodedBatch:
+    """The elements of the outputs of a whole batch, from which those of a request are cut.
+
+    Attributes:
+        elements: For each output, the bytes of its elements and the number of them in a row.
+    """
+
+    __slots__ = ("_arrays", "_as_content", "_before", "elements")
+
+    def __init__(
+        self, arrays: Arrays, elements: list[tuple[bytes | memoryview, int]], *, as_content: bool
+    ) -> None:
+        self._arrays = arrays
+        self._as_content = as_content
+        self._before: dict[int, list[bytes]] = {}
+        self.elements = elements
+
+    def before(self, rows: int) -> list[bytes]:
+        """Return for each output the bytes before the elements of a request with so many rows."""
+        found = self._before.get(rows)
+        if found is None:
+            found = self._before[rows] = [
+                _before_elements(
+                    alias, array.dtype, (rows, *array.shape[1:]), as_content=self._as_content
+                )
+                for alias, array in self._arrays.items()
+            ]
+        return found
+
+
+def _of_content(arrays: Arrays) -> _EncodedBatch | None:
+    return _encode_batch(arrays, as_content=True)
+
+
+def _of_fields(arrays: Arrays) -> _EncodedBatch | None:
+    return _encode_batch(arrays, as_content=False)
+
+
+def _encode_batch(arrays: Arrays, *, as_content: bool) -> _EncodedBatch | None:
+    """Encode a batch; return None if the elements of an output have no fixed length."""
+    encoded: list[tuple[bytes | memoryview, int]] = []
+    for array in arrays.values():
+        elements = _elements(array, as_content=as_content)
+        if elements is None:
+            return None
+        encoded.append((elements, len(elements) // len(array)))
+    return _EncodedBatch(arrays, encoded, as_content=as_content)
 
 
 def _elements(array: np.ndarray, *, as_content: bool) -> bytes | memoryview | None:
