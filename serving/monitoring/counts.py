@@ -8,8 +8,8 @@ The loaded models bound the number of series: a request for a model that is not 
 under the name "unknown", and the page drops the series of a version when it is unloaded.
 
 All counts are used in the event loop only, so that they need no lock. For each request, the hot
-path makes one dictionary look-up, keeps two histogram values and adds a few numbers. Each batch is
-counted when it ends.
+path makes one dictionary look-up, observes two histogram values and adds a few numbers. Each batch
+is counted when it ends.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class ModelMetrics:
         self.request_latency: dict[tuple[str, str], Histogram] = {}
         self.runtime_latency: dict[str, Histogram] = {}
         self.examples = Histogram(EXAMPLES)
-        self.queuing_latency = Histogram(QUEUING_MICROSECONDS, 1e6)
+        self.queuing_latency = Histogram(QUEUING_MICROSECONDS)
         self.input_batch_size = Histogram(BATCH_ROWS)
         self.processed_batch_size = Histogram(BATCH_ROWS)
         self.padding_size = Histogram(PADDING_ROWS)
@@ -110,7 +110,7 @@ class ServableMetrics:
         self._answers: dict[tuple[str, str, str], Answers] = {}
         self._runtime_latency = {
             name: model.runtime_latency.setdefault(
-                _api_of(signature), Histogram(LATENCY_MICROSECONDS, 1e6)
+                _api_of(signature), Histogram(LATENCY_MICROSECONDS)
             )
             for name, signature in signatures.items()
         }
@@ -127,7 +127,7 @@ class ServableMetrics:
     def batch(self, report: BatchReport) -> None:
         """Count a batch."""
         model, own = self.model, self.signatures[report.signature_name]
-        model.queuing_latency.observe_all(report.waits)
+        model.queuing_latency.observe_all(report.waits, 1e6)
         own.queue_seconds.observe_all(report.waits)
         model.input_batch_size.observe_all(
             [rows for rows in report.request_rows if rows is not None]
@@ -136,7 +136,7 @@ class ServableMetrics:
         own.statistics.batch(report)
         for rows, padding, started, ended, _ in report.runs:
             model.runs += 1
-            latency.observe(ended - started)
+            latency.observe(1e6 * (ended - started))
             own.run_seconds.observe(ended - started)
             if rows is not None:
                 own.rows += rows - padding
@@ -155,7 +155,7 @@ class Answers:
         key = (api, entrypoint)
         self._model = model
         self._request_latency = model.request_latency.setdefault(
-            key, Histogram(LATENCY_MICROSECONDS, 1e6)
+            key, Histogram(LATENCY_MICROSECONDS)
         )
         self._request_seconds = own.request_seconds.setdefault(key, Histogram(SECONDS))
 
@@ -169,7 +169,7 @@ class Answers:
         self._model.answered += 1
         if examples:
             self._model.examples.observe(examples)
-        self._request_latency.observe(seconds)
+        self._request_latency.observe(1e6 * seconds)
         self._request_seconds.observe(seconds)
 
 

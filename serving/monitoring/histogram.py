@@ -1,18 +1,13 @@
-"""A histogram that counts a value in a tenth of a microsecond.
+"""A histogram that counts a value in well under a microsecond.
 
 The histogram of Prometheus' Python client loops over its buckets in Python and takes a lock. With
 the 33 buckets that dashboards for TensorFlow Serving expect, it needs several microseconds a
-request. The histogram here keeps values until there are many, and NumPy sorts these into buckets at
-once. It takes no lock: only the event loop's thread uses it.
+request. The histogram here bisects and takes no lock: only the event loop's thread uses it.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-
-import numpy as np
-
-# So many values are kept before they are counted.
-_MOST_KEPT = 512
 
 
 def exponential_limits(scale: float, growth: float, count: int) -> tuple[float, ...]:
@@ -29,56 +24,39 @@ class Histogram:
 
     Attributes:
         limits: Inclusive upper limit of each bucket, ascending; a last bucket has no limit.
+        total: Sum of all values.
     """
 
-    __slots__ = ("_counts", "_kept", "_scale", "_total", "limits")
+    __slots__ = ("_counts", "limits", "total")
 
-    def __init__(self, limits: Sequence[float], scale: float = 1.0) -> None:
-        """Create an empty histogram.
-
-        Args:
-            limits: See the attribute.
-            scale: Converts the unit of the observed values to the unit of the limits.
-        """
+    def __init__(self, limits: Sequence[float]) -> None:
         self.limits = limits
-        self._scale = scale
-        self._counts = np.zeros(len(limits) + 1, np.int64)
-        self._total = 0.0
-        self._kept: list[float] = []
+        self._counts = [0] * (len(limits) + 1)
+        self.total = 0.0
 
     def observe(self, value: float) -> None:
         """Count one value."""
-        kept = self._kept
-        kept.append(value)
-        if len(kept) >= _MOST_KEPT:
-            self._count_kept()
+        self._counts[bisect_left(self.limits, value)] += 1
+        self.total += value
 
-    def observe_all(self, values: Iterable[float]) -> None:
-        """Count many values."""
-        kept = self._kept
-        kept += values
-        if len(kept) >= _MOST_KEPT:
-            self._count_kept()
+    def observe_all(self, values: Iterable[float], scale: float = 1.0) -> None:
+        """Count many values, faster than with `observe` for each.
 
-    def _count_kept(self) -> None:
-        values = self._scale * np.array(self._kept, np.float64)
-        self._kept.clear()
-        buckets = np.searchsorted(self.limits, values)
-        self._counts += np.bincount(buckets, minlength=len(self._counts))
-        self._total += float(values.sum())
-
-    @property
-    def total(self) -> float:
-        """Sum of all values, in the unit of the limits."""
-        self._count_kept()
-        return self._total
+        Args:
+            values: The values, each of which is multiplied by `scale` before it is counted.
+            scale: Converts the unit of the values to the unit of the histogram.
+        """
+        limits, counts = self.limits, self._counts
+        for value in values:
+            scaled = scale * value
+            counts[bisect_left(limits, scaled)] += 1
+            self.total += scaled
 
     @property
     def count(self) -> int:
         """Number of values observed."""
-        return int(self._counts.sum()) + len(self._kept)
+        return sum(self._counts)
 
     def cumulative(self) -> list[int]:
         """Return the number of values up to each limit, and last the number of all values."""
-        self._count_kept()
-        return list(accumulate(self._counts.tolist()))
+        return list(accumulate(self._counts))

@@ -310,8 +310,8 @@ def _labels(servable: Servable) -> dict[str, str]:
 def _warm_up(servables: Iterable[Servable]) -> Metric:
     metric = metric_table.WARM_UP_LATENCY.metric()
     for servable in servables:
-        histogram = Histogram(LATENCY_MICROSECONDS, 1e6)
-        histogram.observe(servable.warm_up_seconds)
+        histogram = Histogram(LATENCY_MICROSECONDS)
+        histogram.observe(1e6 * servable.warm_up_seconds)
         _add(metric, {"model_path": str(servable), "status": StatusCode.OK.name}, histogram)
     return metric
 

@@ -25,21 +25,6 @@ def test_a_histogram_counts_values_up_to_each_limit(limits, values):
     assert histogram.count == len(values)
 
 
-def test_values_are_counted_once_however_many_there_are():
-    """Values beyond those that are kept uncounted are counted once, in the unit of the limits."""
-    histogram = Histogram([1.0, 2.0], scale=1000)
-    values = [0.0005, 0.001, 0.0015, 0.003] * 500
-
-    histogram.observe_all(values)
-    for value in values:
-        histogram.observe(value)
-
-    assert histogram.count == 4000
-    assert histogram.cumulative() == [2000, 3000, 4000]
-    assert histogram.cumulative() == [2000, 3000, 4000]
-    assert histogram.total == pytest.approx(6000)
-
-
 def test_exponential_limits():
     """The first limit is the scale; each further limit is the previous one times the growth."""
     assert exponential_limits(1, 2, 5) == (1, 2, 4, 8, 16)
