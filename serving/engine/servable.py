@@ -258,7 +258,7 @@ class Servable:
         *,
         batched: bool | None = None,
         deadline: float | None = None,
-    ) -> Awaitable[dict[str, np.ndarray]]:
+    ) -> Awaitable[Mapping[str, np.ndarray]]:
         """Run a signature on checked inputs, in a batch with other requests if that is possible.
 
         Args:

@@ -15,8 +15,8 @@ is counted when it ends.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from typing import Self
 from weakref import WeakKeyDictionary
 
 from serving.engine.batching.batch_report import BatchReport
@@ -107,12 +107,22 @@ class ServableMetrics:
         self.model = model
         self.failures: Counter[StatusCode] = Counter()
         self.failed_seconds = 0.0
+        self._answers: dict[tuple[str, str, str], Answers] = {}
         self._runtime_latency = {
             name: model.runtime_latency.setdefault(
                 _api_of(signature), Histogram(LATENCY_MICROSECONDS)
             )
             for name, signature in signatures.items()
         }
+
+    def answers(self, signature_name: str, api: str, entrypoint: str) -> "Answers":
+        """Return the counter for requests of one kind."""
+        key = (signature_name, api, entrypoint)
+        found = self._answers.get(key)
+        if found is None:
+            own = self.signatures[signature_name]
+            found = self._answers[key] = Answers(self.model, own, api, entrypoint)
+        return found
 
     def batch(self, report: BatchReport) -> None:
         """Count a batch."""
@@ -164,25 +174,52 @@ class Answers:
 
 
 class Outcome:
-    """The servable and signature that answered a request; None and empty until `answered`.
+    """Counts one request; a context manager for the time that it takes.
 
     Attributes:
         version: Version number that the request names; None: the latest.
         label: Version label that the request names; None: it names none.
     """
 
-    def __init__(self, version: int | None = None, label: str | None = None) -> None:
+    __slots__ = ("_answers", "_examples", "_kind", "_metrics", "_started", "label", "version")
+
+    def __init__(  # noqa: PLR0917 - called by `Metrics.request` alone
+        self,
+        metrics: "Metrics",
+        model_name: str,
+        api: str,
+        entrypoint: str,
+        version: int | None,
+        label: str | None,
+    ) -> None:
+        self._metrics = metrics
+        self._kind = (model_name, api, entrypoint)
         self.version = version
         self.label = label
-        self.servable: Servable | None = None
-        self.signature_name = ""
-        self.examples = 0
+        self._answers: Answers | None = None
+        self._examples = 0
+
+    def __enter__(self) -> Self:
+        self._metrics.in_flight += 1
+        self._started = time.perf_counter()
+        return self
 
     def answered(self, servable: Servable, signature_name: str, *, examples: int = 0) -> None:
         """Note that the request is answered OK, with the number of its examples if counted."""
-        self.servable = servable
-        self.signature_name = signature_name
-        self.examples = examples
+        _, api, entrypoint = self._kind
+        self._answers = self._metrics.answers(servable, signature_name, api, entrypoint)
+        self._examples = examples
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        metrics = self._metrics
+        metrics.in_flight -= 1
+        seconds = time.perf_counter() - self._started
+        if error is not None:
+            model_name, api, entrypoint = self._kind
+            metrics.count_failure(model_name, api, entrypoint, error)
+            metrics.count_failed_version(model_name, self.version, self.label, error, seconds)
+        elif self._answers is not None:
+            self._answers.count(seconds, self._examples)
 
 
 class Metrics:
@@ -232,12 +269,8 @@ class Metrics:
             The counter; None if `watch` was not called with the servable.
         """
         metrics = self.servables.get(servable)
-        if metrics is None:
-            return None
-        own = metrics.signatures[signature_name]
-        return Answers(metrics.model, own, api, entrypoint)
+        return None if metrics is None else metrics.answers(signature_name, api, entrypoint)
 
-    @contextmanager
     def request(
         self,
         model_name: str,
@@ -245,11 +278,8 @@ class Metrics:
         entrypoint: str,
         version: int | None = None,
         label: str | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Outcome:
         """Count a request, the time it takes and how it ends.
-
-        It looks the counter up in every request. Use it where requests are expensive enough that
-        the look-up does not matter.
 
         Args:
             model_name: Name of the model, as the caller wrote it.
@@ -258,25 +288,11 @@ class Metrics:
             version: Version number that the request names; None: the latest.
             label: Version label that the request names; None: it names none.
 
-        Yields:
-            An `Outcome`; call its `answered` when the request is answered OK.
+        Returns:
+            A context manager for the time of the request; call its `answered` when the request is
+            answered OK.
         """
-        outcome = Outcome(version, label)
-        started = time.perf_counter()
-        self.in_flight += 1
-        try:
-            yield outcome
-        except BaseException as error:
-            seconds = time.perf_counter() - started
-            self.count_failure(model_name, api, entrypoint, error)
-            self.count_failed_version(model_name, outcome.version, outcome.label, error, seconds)
-            raise
-        finally:
-            self.in_flight -= 1
-        if outcome.servable is not None:
-            answers = self.answers(outcome.servable, outcome.signature_name, api, entrypoint)
-            if answers:
-                answers.count(time.perf_counter() - started, outcome.examples)
+        return Outcome(self, model_name, api, entrypoint, version, label)
 
     def count_failure(
         self, model_name: str, api: str, entrypoint: str, error: BaseException

@@ -21,11 +21,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 from harness import (
+    INFER_PATH,
     ROOT,
     SERVER_CORE,
     Load,
     Server,
     example,
+    infer_body,
     request_body,
     serve,
     write_null_model,
@@ -105,9 +107,15 @@ def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Me
     null = models / "null"
     write_null_model(null)
 
-    def predict(server: Server, model: str, rows: int, share: int = 1) -> Load:
+    def predict(
+        server: Server, model: str, rows: int, share: int = 1, in_flight: int = IN_FLIGHT
+    ) -> Load:
         body = request_body(folder, model, rows)
-        return server.load(body, in_flight=IN_FLIGHT, requests=requests // share)
+        return server.load(body, in_flight=in_flight, requests=requests // share)
+
+    def infer(server: Server, model: str, share: int) -> Load:
+        body = infer_body(folder, model, 1)
+        return server.load(body, in_flight=IN_FLIGHT, requests=requests // share, path=INFER_PATH)
 
     def rest(server: Server, rows: int) -> Load:
         body = folder / f"rest-{rows}.json"
@@ -122,9 +130,12 @@ def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Me
     bundled = ROOT / "models"
     return {
         "null Predict, 32 in flight": (null, lambda server: predict(server, "identity", 1)),
+        "null ModelInfer, 32 in flight": (null, lambda server: infer(server, "identity", 2)),
         "null REST predict, 1 row, 32 in flight": (null, lambda server: rest(server, 1)),
         "null REST predict, 32 rows, 32 in flight": (null, lambda server: rest(server, 32)),
         "simcnn, 32 in flight": (bundled, lambda server: predict(server, "simcnn", 1, 4)),
+        "simcnn, 128 in flight": (bundled, lambda server: predict(server, "simcnn", 1, 4, 128)),
+        "simcnn ModelInfer, 32 in flight": (bundled, lambda server: infer(server, "simcnn", 4)),
         "resnet50, 32 in flight": (bundled, lambda server: predict(server, "resnet50", 1, 40)),
         "simcnn, batches of 32": (bundled, lambda server: predict(server, "simcnn", 32, 40)),
     }

@@ -23,10 +23,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from sample_models import tiny_models
 
 from serving.client import PredictClient, predict_request
+from serving.protocols.kserve.tensor_bytes import datatype_of
+from serving.protos.kserve_pb2 import ModelInferRequest
+from serving.tensors.signature import DataType
 from serving.transport.grpc_wire import frame
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 PREDICT_PATH = "/tensorflow.serving.PredictionService/Predict"
+INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
 START_SECONDS = 120
 RAW_SECONDS = 2.0
 RAW_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -75,7 +79,8 @@ class Server:
         Further headers are written `name: value`. HTTP/1.1 needs a connection for each request in
         flight.
         """
-        content_type = "application/grpc" if path == PREDICT_PATH else "application/json"
+        is_grpc = path in {PREDICT_PATH, INFER_PATH}
+        content_type = "application/grpc" if is_grpc else "application/json"
         before = self.cpu_seconds()
         text = subprocess.run(
             [
@@ -174,6 +179,18 @@ def request_body(folder: Path, model: str, rows: int) -> Path:
     """Write a file with one framed Predict request; return it."""
     file = folder / f"{model}-{rows}.bin"
     file.write_bytes(frame(predict_request(model, example(model, rows)).SerializeToString()))
+    return file
+
+
+def infer_body(folder: Path, model: str, rows: int) -> Path:
+    """Write a file with one framed ModelInfer request with raw contents; return it."""
+    request = ModelInferRequest(model_name=model)
+    for name, array in example(model, rows).items():
+        datatype = datatype_of(DataType.from_numpy(array.dtype))
+        request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+        request.raw_input_contents.append(array.tobytes())
+    file = folder / f"{model}-{rows}-infer.bin"
+    file.write_bytes(frame(request.SerializeToString()))
     return file
 
 

@@ -112,7 +112,7 @@ class Batcher:
         *,
         batched: bool,
         deadline: float | None,
-    ) -> dict[str, np.ndarray]:
+    ) -> Arrays:
         """Run checked inputs, in one batch with other waiting requests if `batched`.
 
         Args:

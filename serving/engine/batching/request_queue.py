@@ -62,14 +62,14 @@ class Request:
     rows: int | None
     deadline: float | None
     group: Any
-    future: asyncio.Future[dict[str, np.ndarray]]
+    future: asyncio.Future[Arrays]
     queued: float
     times: StageTimes | None
     flow: Hashable = None
     start: int = 0
     is_counted: bool = False
     inputs: Arrays = field(init=False, repr=False)
-    outcome: dict[str, np.ndarray] | BaseException | None = None
+    outcome: Arrays | BaseException | None = None
 
     def give_up(self) -> None:
         """Free the arrays of a request that its caller has cancelled."""

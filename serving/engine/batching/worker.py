@@ -3,9 +3,10 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from serving.engine.batching.batch_report import BatchReport, OnBatch, Run
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.batching.prepared_runs import Prepare, PreparedRun, PreparedRuns, RunBatch
 from serving.engine.batching.request_queue import Arrays, Request, RequestQueue
+from serving.engine.batching.request_rows import RequestRows
 from serving.errors import DeadlineExceeded, InternalError, Unavailable
 
 # Interval at which a worker thread that waits for more rows checks the queue.
@@ -160,9 +162,10 @@ class Worker:
             self._compute_alone(batch, error, runs, control)
             return
         start = 0
+        made: dict[Hashable, Any] = {}
         for request in batch:
             end = start + (request.rows or 0)
-            request.outcome = {alias: array[start:end] for alias, array in answer.items()}
+            request.outcome = RequestRows(answer, made, start, end)
             start = end
 
     def _prepared_for(self, request: Request, rows: int) -> PreparedRun | None:

@@ -18,6 +18,12 @@ from serving.monitoring import identity
 from serving.protocols.kserve import tensor_bytes
 from serving.protocols.kserve.classification import PARAMETER as CLASSIFICATION
 from serving.protocols.kserve.classification import count_of
+from serving.protocols.kserve.infer_messages import (
+    EncodedInferResponse,
+    InferReader,
+    TemplatedInfer,
+    encode_raw_response,
+)
 from serving.protocols.kserve.operations import (
     KServeOperations,
     TensorMetadata,
@@ -106,6 +112,7 @@ class KServeMethods:
                 request_type=ModelInferRequest,
                 handler=self.model_infer,
                 role=Role.PREDICT,
+                parse=InferReader().read,
             ),
         ]
 
@@ -156,8 +163,15 @@ class KServeMethods:
             },
         )
 
-    async def model_infer(self, request: ModelInferRequest, call: Call) -> ModelInferResponse:
+    async def model_infer(
+        self, request: ModelInferRequest | TemplatedInfer, call: Call
+    ) -> ModelInferResponse | EncodedInferResponse:
         """Answer GRPCInferenceService.ModelInfer."""
+        if isinstance(request, TemplatedInfer):
+            prediction = await self._operations.infer_templated(
+                request, request.model_version, call.deadline
+            )
+            return _raw_response(request.id, prediction)
         classes: dict[str, int] = {}
         for output in request.outputs:
             where = f'output "{output.name}"'
@@ -176,8 +190,14 @@ class KServeMethods:
             deadline=call.deadline,
             account=call.hold,
         )
-        raw = self._raw_answers or bool(request.raw_input_contents)
-        return _response(request, prediction, raw=raw)
+        arrays = prediction.outputs.values()
+        if (
+            self._raw_answers
+            or request.raw_input_contents
+            or not all(tensor_bytes.has_typed_form(array) for array in arrays)
+        ):
+            return _raw_response(request.id, prediction)
+        return _typed_response(request.id, prediction)
 
 
 def _tensor_metadata(
@@ -231,21 +251,19 @@ def _decode(wire: _ProtoInput, admit: Admit) -> np.ndarray:
     return tensor_bytes.decode_raw(tensor.datatype, tensor.shape, raw, admit)
 
 
-def _response(
-    request: ModelInferRequest, prediction: Prediction, *, raw: bool
-) -> ModelInferResponse:
+def _raw_response(identity: str, prediction: Prediction) -> EncodedInferResponse:
+    servable = prediction.servable
+    return encode_raw_response(servable.name, servable.version, identity, prediction.outputs)
+
+
+def _typed_response(identity: str, prediction: Prediction) -> ModelInferResponse:
     response = ModelInferResponse(
         model_name=prediction.servable.name,
         model_version=str(prediction.servable.version),
-        id=request.id,
+        id=identity,
     )
-    arrays = prediction.outputs
-    raw = raw or not all(tensor_bytes.has_typed_form(array) for array in arrays.values())
-    for alias, array in arrays.items():
+    for alias, array in prediction.outputs.items():
         datatype = tensor_bytes.datatype_of(DataType.from_numpy(array.dtype))
         output = response.outputs.add(name=alias, datatype=datatype, shape=array.shape)
-        if raw:
-            response.raw_output_contents.append(tensor_bytes.encode_raw(array))
-        else:
-            tensor_bytes.encode_contents(array, output.contents)
+        tensor_bytes.encode_contents(array, output.contents)
     return response

@@ -18,6 +18,7 @@ from serving.inference.request import Decode, ModelSpec, Prediction, WireTensor
 from serving.monitoring import identity
 from serving.monitoring.counts import GRPC, Metrics
 from serving.protocols.kserve import classification, tensor_bytes
+from serving.protocols.message_templates import TemplatedRequest
 from serving.tensors.admission import Account
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 
@@ -272,6 +273,29 @@ class KServeOperations:
                 prediction = classification.classified(prediction, classes)
             outcome.answered(prediction.servable, prediction.signature_name)
         return prediction
+
+    async def infer_templated(
+        self, request: TemplatedRequest, version: str, deadline: float | None
+    ) -> Prediction:
+        """Run a model for a gRPC request that a template has read, which has no parameters.
+
+        Args:
+            request: The request.
+            version: Version number in decimal, as the request has it; empty for the latest.
+            deadline: `time.monotonic()` at which the caller stops waiting; None for no deadline.
+
+        Raises:
+            ServingError: see `Predictor.predict`.
+        """
+        spec = request.template.spec
+        with self._metrics.request(spec.name, API, GRPC, spec.version) as outcome:
+            try:
+                servable, signature_name, answer = request.begin(self._predictor, deadline)
+            except NotFound as error:
+                raise _unknown(spec.name, version, error) from error
+            outputs = await answer
+            outcome.answered(servable, signature_name)
+        return Prediction(servable, signature_name, outputs)
 
 
 def check_tensor_parameters(tensor: str, parameters: Container[str]) -> None:

@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from serving.client import PREDICT_PATH, predict_request
+from serving.engine.batching.request_rows import RequestRows
 from serving.errors import InvalidInput
-from serving.protocols.tfs import predict_messages, tensor_proto
+from serving.protocols import message_templates
+from serving.protocols.message_templates import AcceptedKind
+from serving.protocols.tfs import tensor_proto
 from serving.protocols.tfs.predict_messages import (
-    AcceptedKind,
     RequestReader,
-    TemplatedRequest,
+    TemplatedPredict,
     encode_response,
 )
+from serving.protos.nested_fields import find_nested
 from serving.protos.tensorflow_pb2 import TensorProto
 from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse
 from serving.tensors.signature import DataType
@@ -69,7 +72,7 @@ def test_templated_requests_are_what_protobuf_reads(array, alias, model, data):
 
     expected = PredictRequest.FromString(message)
     assert read.model_spec == expected.model_spec
-    if isinstance(read, TemplatedRequest):
+    if isinstance(read, TemplatedPredict):
         assert read.template.alias == alias
         assert _same(read.array, tensor_proto.decode(expected.inputs[alias]))
     else:
@@ -83,7 +86,7 @@ def test_any_change_of_a_byte_is_read_as_protobuf_reads_it(elements, data):
     reader = RequestReader()
     array = np.frombuffer(elements, np.uint8).reshape(1, 60)
     message = _request(array, version=3, output_filter=["a"]).SerializeToString()
-    assert isinstance(_read_thrice(reader, message), TemplatedRequest)
+    assert isinstance(_read_thrice(reader, message), TemplatedPredict)
     position = data.draw(st.integers(0, len(message) - 1))
     changed = bytearray(message)
     changed[position] = data.draw(st.integers(0, 255))
@@ -96,7 +99,7 @@ def test_any_change_of_a_byte_is_read_as_protobuf_reads_it(elements, data):
         return
     read = reader.read(bytes(changed))
 
-    if isinstance(read, TemplatedRequest):
+    if isinstance(read, TemplatedPredict):
         assert read.model_spec == expected.model_spec
         assert list(read.template.output_filter) == list(expected.output_filter)
         assert list(expected.inputs) == [read.template.alias]
@@ -115,7 +118,7 @@ def test_second_request_of_a_length_makes_the_template():
 
     kinds = [type(reader.read(message)) for _ in range(3)]
 
-    assert kinds == [PredictRequest, PredictRequest, TemplatedRequest]
+    assert kinds == [PredictRequest, PredictRequest, TemplatedPredict]
 
 
 def test_requests_of_one_length_for_two_models_are_told_apart():
@@ -148,7 +151,7 @@ def test_elements_that_look_like_the_rest_of_the_message_are_told_from_it(fill):
 
         got = (
             read.array
-            if isinstance(read, TemplatedRequest)
+            if isinstance(read, TemplatedPredict)
             else tensor_proto.decode(read.inputs["images"])
         )
         assert _same(got, other)
@@ -175,12 +178,12 @@ def test_bytes_that_only_look_like_the_elements_are_found_out(array, alias, mode
     proven = [
         start
         for start in places
-        if predict_messages._are_the_elements(request, message, start, start + len(content))
+        if RequestReader()._are_the_elements(request, message, start, start + len(content))
     ]
 
     assert len(places) > 1
     assert len(proven) == 1
-    assert proven == [predict_messages.find_nested(message, predict_messages._PATH_TO_ELEMENTS)[0]]
+    assert proven == [find_nested(message, RequestReader.path_to_elements)[0]]
 
 
 def test_no_template_is_made_of_bytes_that_are_not_the_elements(monkeypatch):
@@ -188,7 +191,7 @@ def test_no_template_is_made_of_bytes_that_are_not_the_elements(monkeypatch):
     alias, array = "abcdefgh", np.frombuffer(b"abcdefgh", np.uint8)
     message = _request(array, alias).SerializeToString()
     start = message.index(b"abcdefgh")
-    monkeypatch.setattr(predict_messages, "find_nested", lambda *_: (start, start + 8))
+    monkeypatch.setattr(message_templates, "find_nested", lambda *_: (start, start + 8))
     reader = RequestReader()
 
     assert isinstance(_read_thrice(reader, message), PredictRequest)
@@ -238,8 +241,8 @@ def test_templates_are_bounded():
         _read_thrice(reader, message)
     kept = sum(len(templates) for templates in reader._templates.values())
 
-    assert 0 < kept <= predict_messages._MAX_TEMPLATES
-    assert len(reader._seen) <= predict_messages._MAX_TEMPLATES
+    assert 0 < kept <= message_templates._MAX_TEMPLATES
+    assert len(reader._seen) <= message_templates._MAX_TEMPLATES
 
 
 def test_template_forgets_a_servable_that_is_gone():
@@ -285,6 +288,51 @@ def test_responses_are_what_protobuf_writes(outputs, as_content, version):
     )
     # Beside the bytes, for those who count and trace requests.
     assert encoded[1:] == ("m", version, "serving_default")
+
+
+batches = st.sampled_from(DTYPES).flatmap(
+    lambda dtype: hnp.arrays(
+        dtype, st.tuples(st.just(5)) | st.tuples(st.just(5), st.integers(0, 3))
+    )
+)
+
+
+@given(batch=st.dictionaries(aliases, batches, min_size=1, max_size=3), as_content=st.booleans())
+@settings(deadline=None)
+def test_responses_cut_out_of_a_batch_are_those_of_their_rows(batch, as_content):
+    """The responses to the requests of one batch equal those to their rows, byte by byte."""
+    made = {}
+    for start, end in ((0, 1), (1, 3), (3, 3), (3, 4)):  # one request is empty, one row padding
+        rows = RequestRows(batch, made, start, end)
+
+        encoded = encode_response("m", 1, "s", rows, as_content=as_content)
+
+        assert encoded == encode_response("m", 1, "s", dict(rows), as_content=as_content)
+
+
+@pytest.mark.parametrize("labels", [np.array([1, 2, 300]), np.array([b"a", b"bc", b""], object)])
+def test_a_batch_with_elements_of_several_lengths_is_cut_by_rows(labels):
+    """Outputs whose elements take several numbers of bytes are encoded for each request."""
+    batch = {"scores": np.eye(3, dtype=np.float32), "labels": labels}
+    made = {}
+    for row in range(3):
+        rows = RequestRows(batch, made, row, row + 1)
+
+        received = PredictResponse.FromString(encode_response("m", 1, "s", rows).payload)
+
+        for alias, array in batch.items():
+            decoded = tensor_proto.decode(received.outputs[alias])
+            assert decoded.tolist() == array[row : row + 1].tolist()
+
+
+def test_responses_cut_out_of_a_large_batch():
+    """The elements of a large batch, which are not copied, are cut at the right places."""
+    batch = {"y": np.random.default_rng(0).standard_normal((4, 3000)).astype(np.float32)}
+    rows = RequestRows(batch, {}, 1, 3)
+
+    received = PredictResponse.FromString(encode_response("m", 1, "s", rows).payload)
+
+    assert _same(tensor_proto.decode(received.outputs["y"]), batch["y"][1:3])
 
 
 @pytest.mark.parametrize("as_content", [False, True])
