@@ -19,7 +19,7 @@ from typing import Any, Literal
 import keras
 
 from training import devices, environment, plots, schemas
-from training.data.cifar10 import CLASS_NAMES, load
+from training.data.data_set import DataSet
 from training.device_loop.choice import use_device_loop
 from training.model import architectures
 from training.model.predictions import evaluate
@@ -30,6 +30,7 @@ from training.run.mlflow_run import MlflowRun
 from training.run.time_budget import TimeBudget
 from training.schemas import SchemaError
 from training.settings.recipes import ConfigError, TrainConfig
+from training.sources import opening
 
 _log = logging.getLogger(__name__)
 
@@ -57,16 +58,20 @@ def train(
     device_count: int | Literal["all"] = 1,
     mlflow: str | None = None,
     checkpoint_every: int = 1,
+    refuse_broken: bool = False,
+    licence: str | None = None,
 ) -> RunResult:
     """Train, or resume a killed run, and evaluate on the test images.
 
     Args:
         config: Settings; they must be the same as before if `run_dir` holds a run.
         run_dir: The run folder; it is created if it is missing.
-        data_dir: See training.data.cifar10.load.
+        data_dir: See training.sources.opening.find.
         device_count: Number of GPUs that divide each batch; it may change when a run is resumed.
         mlflow: MLflow server, store or folder to log to as well, see training.run.mlflow_run.
         checkpoint_every: Epochs between two checkpoints; it may change when a run is resumed.
+        refuse_broken: Whether a file that is no readable picture is an error.
+        licence: Licence of the pictures, for the model card; None if it is not known.
 
     Returns:
         The result. A finished run is not trained again.
@@ -90,7 +95,7 @@ def train(
         return finished
     names = devices.choose(device_count, config)
     on_device = use_device_loop(config, len(names))
-    data = load(data_dir)
+    data = _load(data_dir, config, refuse_broken=refuse_broken)
     with folder.lock(run_dir):
         finished = _finished(run_dir, tracker)
         if finished:
@@ -104,8 +109,20 @@ def train(
             checkpoint_every=checkpoint_every,
             budget=budget,
             mlflow=tracker,
+            licence=licence,
         )
         return _train(config, session)
+
+
+def _load(data_dir: Path | None, config: TrainConfig, *, refuse_broken: bool) -> DataSet:
+    data = opening.load(data_dir, config.image_size, refuse_broken=refuse_broken)
+    if data.facts:
+        _log.info(
+            "%d classes, %s training and %s test pictures at %dx%d pixels",
+            *(len(data.class_names), f"{len(data.train):,}", f"{len(data.test):,}"),
+            *(config.image_size, config.image_size),
+        )
+    return data
 
 
 def _finished(run_dir: Path, tracker: MlflowRun | None) -> RunResult | None:
@@ -124,7 +141,9 @@ def _finished(run_dir: Path, tracker: MlflowRun | None) -> RunResult | None:
 
 def _train(config: TrainConfig, session: Session) -> RunResult:
     run_dir, tracker = session.run_dir, session.mlflow
-    run = folder.begin(run_dir, config, session.data, folder.read(run_dir, config))
+    run = folder.begin(
+        run_dir, config, session.data, folder.read(run_dir, config), licence=session.licence
+    )
     policy = keras.config.dtype_policy()
     keras.utils.set_random_seed(config.seed)
     try:
@@ -178,13 +197,15 @@ def _finish(config: TrainConfig, session: Session, trained: Trained) -> dict[str
         trained.model, config.model, upsample=config.upsample, stem=config.stem
     )
     checkpoint.write_model(run_dir / "model.keras", model)
-    result = evaluate(model, session.data.test)
+    names = session.data.class_names
+    result = evaluate(model, session.data.test, names)
     title = f"{config.model}, recipe {config.recipe}, seed {config.seed}"
     plots.save_curves(run_dir / "curves.png", history, title)
     plots.save_confusion_matrix(
         run_dir / "confusion_matrix.png",
         result.confusion_matrix,
         f"{title}: {result.top1:.2%} of {result.n:,} test images",
+        names,
     )
     return {
         "model": config.model,
@@ -195,7 +216,7 @@ def _finish(config: TrainConfig, session: Session, trained: Trained) -> dict[str
         **_stopping(config, trained),
         **({"time_budget": session.budget.summary()} if session.budget else {}),
         **result.as_dict(),
-        "class_names": list(CLASS_NAMES),
+        "class_names": list(names),
         "imagenet_weights": architectures.has_imagenet_preprocessing(model),
         "last_epoch": history[-1],
         # Speed of the median epoch, so that compiling in the first epoch does not count.

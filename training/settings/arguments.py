@@ -17,8 +17,10 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command, with its flags in the groups that --help shows."""
     parser = argparse.ArgumentParser(
         prog="python -m training",
-        usage="%(prog)s {simcnn,resnet50} [flags]\n       %(prog)s report RUN [RUN ...]",
-        description="Train a CIFAR-10 classifier. The same command resumes a run that was killed.",
+        usage="%(prog)s {simcnn,resnet50} [flags]\n       %(prog)s inspect DIR\n"
+        "       %(prog)s report RUN [RUN ...]",
+        description="Train a classifier of CIFAR-10 or of your own pictures. The same command "
+        "resumes a run that was killed.",
         epilog="Settings that are not given come from the recipe. The variable KERAS_BACKEND "
         "chooses tensorflow (default), jax or torch. docs/retraining.md explains each flag; "
         f"`python -m training report --help` is about reports of finished runs. {_differences()}",
@@ -65,8 +67,19 @@ def add_data_dir(
 def _files(group: argparse._ArgumentGroup) -> None:
     add_data_dir(
         group,
-        "folder or archive with CIFAR-10 as binary or Python batches or as train/<class>/ and "
-        "test/<class>/ images",
+        "folder of pictures as train/<class>/ and test/<class>/ or as <class>/, table of paths and "
+        "labels, data set of Hugging Face; or folder or archive with CIFAR-10 as binary or Python "
+        "batches",
+    )
+    group.add_argument(
+        "--refuse-broken",
+        action="store_true",
+        help="end with code 2 if a file is no readable picture, and do not leave it out",
+    )
+    group.add_argument(
+        "--data-licence",
+        metavar="TEXT",
+        help="licence of the pictures, for the model card of a published version",
     )
     group.add_argument(
         "--run-dir",
@@ -169,7 +182,7 @@ def _images(group: argparse._ArgumentGroup) -> None:
         "--cutout",
         type=int,
         metavar="PIXELS",
-        help="cut a square of this side out of each training image, 0 to 32; 0 is off",
+        help="cut a square of this side out of each training image; 0 is off",
     )
     group.add_argument(
         "--mixup",
@@ -182,7 +195,8 @@ def _images(group: argparse._ArgumentGroup) -> None:
         "--validation",
         choices=get_args(recipes.Validation),
         help="validation images: the same share of each class of the training images (stratified), "
-        "their tail, or the test images; with test, no image is held out to judge the export's "
+        "their tail, those of the folder val (folder, the default if there is one), or the test "
+        "images; with test, no image is held out to judge the export's "
         "variants, and the run has no place in a report's ranking",
     )
     group.add_argument(
@@ -199,6 +213,13 @@ def _start(group: argparse._ArgumentGroup) -> None:
         metavar="none|imagenet|PATH",
         help="initial weights; PATH is a .keras file of an earlier run, or an .h5 file of "
         "ResNet50's ImageNet weights without top",
+    )
+    group.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="height and width to which pictures are scaled, 32 to 1024 (default 96; CIFAR-10 has "
+        "32)",
     )
     group.add_argument(
         "--upsample",

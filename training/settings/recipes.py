@@ -8,7 +8,7 @@ ModelName = Literal["simcnn", "resnet50"]
 RecipeName = Literal["report", "best", "gpu-5min", "gpu-15min"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 Precision = Literal["none", "float16", "bfloat16"]
-Validation = Literal["test", "tail", "stratified"]
+Validation = Literal["test", "tail", "stratified", "folder"]
 Schedule = Literal["constant", "cosine"]
 Stem = Literal["imagenet", "cifar"]
 Switch = Literal["auto", "on", "off"]
@@ -45,7 +45,8 @@ class TrainConfig:
         ema_span: Time constant of an exponential moving average of the weights and of batch
             normalisation's statistics, as a share of all updates; the average is validated and
             saved instead of the last weights. 0 is off.
-        crop_padding: Pixels of reflected border added before a random 32x32 crop; 0 is off.
+        crop_padding: Pixels of reflected border added before a random crop of the image's size; 0
+            is off.
         flip: Mirror half of the images.
         cutout: Side of the square that is cut out of each training image, in pixels, clipped at the
             border (DeVries and Taylor, 2017). 0 is off.
@@ -53,7 +54,8 @@ class TrainConfig:
             share drawn from Beta(mixup, mixup) (Zhang et al., 2018). 0 is off.
         validation: Source of the validation images: "stratified" draws them from the training
             images, the same share of each class; "tail" takes the last training images; "test"
-            uses the test images and trains on all training images.
+            uses the test images and trains on all training images; "folder" uses the validation
+            images that a folder or table of pictures has.
         validation_fraction: Share of the training images set aside by "stratified" and "tail".
         early_stopping: Stop after this many epochs in a row without a better validation accuracy
             than the best one so far, and save the weights of the best epoch. 0 is off.
@@ -62,6 +64,7 @@ class TrainConfig:
         weights: Initial weights: "none" (random), "imagenet" (resnet50's body, downloaded by
             Keras), or the path of a .keras file of an earlier run or of ResNet50 weights without
             top (.h5).
+        image_size: Height and width in pixels to which pictures are scaled; 32 for CIFAR-10.
         upsample: Enlarge images by this factor before resnet50's body.
         stem: First layers of resnet50's body: "imagenet" reduces the image to a quarter of its
             height and width, as the reference architecture does; "cifar" keeps its size.
@@ -97,6 +100,7 @@ class TrainConfig:
     early_stopping: int = 0
     time_budget: int = 0
     weights: str = "none"
+    image_size: int = 32
     upsample: int = 1
     stem: Stem = "imagenet"
     mixed_precision: Precision = "none"
@@ -120,7 +124,10 @@ class TrainConfig:
         self._require("clip_norm", 0 <= self.clip_norm < float("inf"), "a norm above 0, or 0")
         self._require("ema_span", 0 <= self.ema_span < 1, "0 to below 1")
         self._require("crop_padding", 0 <= self.crop_padding < 32, "0 to 31 pixels")
-        self._require("cutout", 0 <= self.cutout <= 32, "0 to 32 pixels")
+        self._require("image_size", 32 <= self.image_size <= 1024, "32 to 1024 pixels")
+        self._require(
+            "cutout", 0 <= self.cutout <= self.image_size, f"0 to {self.image_size} pixels"
+        )
         self._require("mixup", self.mixup == 0 or 0.01 <= self.mixup <= 10, "0, or 0.01 to 10")
         self._require("validation_fraction", 0 < self.validation_fraction < 1, "between 0 and 1")
         self._require("early_stopping", self.early_stopping >= 0, "a number of epochs, or 0")
@@ -344,11 +351,13 @@ def changes_of_architecture(settings: Mapping[str, Any]) -> list[str]:
         settings: Settings of the training; those introduced after it may be missing.
 
     Returns:
-        "stem cifar" and "images x 2", or an empty list.
+        "stem cifar", "images of 96 pixels" and "images x 2", or an empty list.
     """
     changes = []
     if settings.get("stem", "imagenet") != "imagenet":
         changes.append(f"stem {settings['stem']}")
+    if settings.get("image_size", 32) != 32:
+        changes.append(f"images of {settings['image_size']} pixels")
     if settings.get("upsample", 1) > 1:
         changes.append(f"images x {settings['upsample']}")
     return changes

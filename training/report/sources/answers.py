@@ -9,9 +9,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from training.data.cifar10 import Cifar10, DataError, Split
+from training.data.cifar10 import DataError
+from training.data.data_set import DataSet, ImageRows
 from training.model import architectures
-from training.model.predictions import predict_logits
+from training.model.architectures import Interface
+from training.model.predictions import logits_of_rows
 from training.report.sources.runs import RunRecord
 from training.settings.recipes import ConfigError, ModelName
 
@@ -52,11 +54,16 @@ def architecture(run: RunRecord) -> keras.Model:
         raise ConfigError(msg)
     settings = run.settings
     return architectures.build(
-        name, upsample=settings.get("upsample", 1), stem=settings.get("stem", "imagenet")
+        name,
+        upsample=settings.get("upsample", 1),
+        stem=settings.get("stem", "imagenet"),
+        interface=Interface(
+            image_size=settings.get("image_size", 32), classes=len(run.class_names)
+        ),
     )
 
 
-def of_run(run: RunRecord, data: Cifar10) -> RunAnswers:
+def of_run(run: RunRecord, data: DataSet) -> RunAnswers:
     """Load a run's model.keras and classify the test images.
 
     Raises:
@@ -72,11 +79,11 @@ def of_run(run: RunRecord, data: Cifar10) -> RunAnswers:
         raise DataError(msg)
     model = _load(run.folder / "model.keras")
     _log.info("classifying %s test images with %s", f"{len(data.test):,}", run.name)
-    return score(predict_logits(model, data.test.images), data.test)
+    return score(logits_of_rows(model, data.test), data.test)
 
 
-def score(logits: npt.NDArray[np.float32], test: Split) -> RunAnswers:
-    """Return answers by logits, float32 of shape (n, 10); the softmax is computed in float64."""
+def score(logits: npt.NDArray[np.float32], test: ImageRows) -> RunAnswers:
+    """Return answers by logits, float32 (n, classes); the softmax is computed in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     classes = logits.argmax(axis=1)
     return RunAnswers(
