@@ -1,6 +1,7 @@
 """Train a model: `python -m training simcnn`. Report on runs: `python -m training report RUN`.
 
-Look at pictures before a training: `python -m training inspect DIR`.
+Look at pictures before a training: `python -m training inspect DIR`. Classify pictures with a
+trained model: `python -m training predict RUN DIR`.
 """
 
 import logging
@@ -12,6 +13,7 @@ from training import native_log, standard_streams, storage
 from training.data.cifar10 import DataError, resolve_data_dir
 from training.report import command
 from training.report.sources.runs import ReportError
+from training.run import predict_command
 from training.settings.arguments import parser
 from training.settings.recipes import ConfigError, from_recipe
 from training.sources import inspect_command, picture_settings
@@ -115,7 +117,21 @@ def _inspect(arguments: list[str]) -> int:
     return 0
 
 
-_COMMANDS = {"report": _report, "inspect": _inspect}
+def _predict(arguments: list[str]) -> int:
+    options = predict_command.parser().parse_args(arguments)
+    try:
+        _set_up()
+        print(predict_command.run(options.run, options.paths, options.output))
+    except (ConfigError, DataError) as error:
+        return _fail(error, 2)
+    except storage.StorageError as error:
+        return _fail(f"{error}, or name another --output", 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written", 130)
+    return 0
+
+
+_COMMANDS = {"report": _report, "inspect": _inspect, "predict": _predict}
 
 
 def _fail(message: object, code: int) -> int:

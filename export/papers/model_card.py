@@ -30,7 +30,7 @@ _LIMITS = """\
   (quality 75, 4:2:0) {jpeg}; other cameras and crops cost more.
 - The interval covers the choice of test images. It does not cover the spread between trainings:
   another seed gives another accuracy.
-- The probabilities are the outputs of a softmax and were not calibrated."""
+- The probabilities are the outputs of a softmax and were {not_}calibrated."""
 _CIFAR10_LICENCE = """
 - CIFAR-10 (A. Krizhevsky, 2009) was published without a licence. Its photographs were collected
   from the web for the Tiny Images data set, which its authors withdrew in 2020; the rights remain
@@ -91,7 +91,9 @@ def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]
     if _is_of_pictures(metrics):
         parts += ["## Limits", picture_data.limits(metrics["training"])]
     else:
-        limits = _LIMITS.format(jpeg=_jpeg(robustness))
+        limits = _LIMITS.format(
+            jpeg=_jpeg(robustness), not_="" if (training or {}).get("calibration") else "not "
+        )
         if _saw_cifar10(metrics):
             limits += _CIFAR10_LICENCE
         parts += ["## Intended use", _INTENDED_USE, "## Limits", limits]
@@ -185,12 +187,22 @@ def _training(training: Mapping[str, Any]) -> str:
                 f"{data['train_images']:,} to train, {data['validation_images']:,} to validate",
             )
         )
+    if found := training.get("calibration"):
+        rows.append(("Temperature", _temperature(found)))
     changed = [
         f"{name} {value}" for name, value in training_runs.changed_settings(training).items()
     ]
     note = f", with {', '.join(changed)}" if changed else ""
     shown = ", ".join(f"{key} {value}" for key, value in settings.items())
     return f"`{command}`{note}\n\n{cells.table(('', ''), rows)}\n\nSettings: {shown}."
+
+
+def _temperature(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['temperature']:.3f}, chosen by {found['validation_images']:,} validation images; "
+        "the logits in the graph are divided by it. Calibration error of the test images before: "
+        f"{cells.percent(found['test_error_before'])}"
+    )
 
 
 def _asked(entry: Mapping[str, Any]) -> str:

@@ -85,6 +85,22 @@ def build(
     return _continue_from(path, name, interface, upsample=upsample, stem=stem)
 
 
+def load(path: Path) -> keras.Model:
+    """Load the trained model of a run.
+
+    Raises:
+        ConfigError: The file is missing or cannot be read.
+    """
+    if not path.is_file():
+        msg = f"{path} does not exist; copy it back to ask the model"
+        raise ConfigError(msg)
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # errors of zip, JSON and HDF5 have no common base class
+        msg = f"{path} is no readable .keras file ({type(error).__name__}: {error})"
+        raise ConfigError(msg) from error
+
+
 def rebuild(
     model: keras.Model, name: ModelName, *, upsample: int = 1, stem: Stem = "imagenet"
 ) -> keras.Model:

@@ -17,12 +17,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
+import numpy as np
 
 from training import devices, environment, plots, schemas
+from training.batches.validation_split import split_validation
 from training.data.data_set import DataSet
 from training.device_loop.choice import use_device_loop
+from training.evaluation import temperature
+from training.evaluation.accuracy import score
 from training.model import architectures
-from training.model.predictions import evaluate
+from training.model.predictions import evaluate, logits_of_rows
 from training.run import checkpoint, fitting, folder
 from training.run.callbacks import read_history
 from training.run.fitting import Session, Trained
@@ -184,6 +188,44 @@ def _policy_name(config: TrainConfig) -> str:
     return "float32" if config.mixed_precision == "none" else f"mixed_{config.mixed_precision}"
 
 
+def _calibrate(model: keras.Model, config: TrainConfig, session: Session) -> dict[str, Any]:
+    """Divide a model's logits by the temperature that fits the validation images best.
+
+    The last layer is linear, so that dividing its weights by the temperature divides the logits:
+    the graph stays the same.
+
+    Returns:
+        Section `calibration` of metrics.json: the temperature; and of validation and test images
+        the calibration error and cross-entropy before, and the error after.
+    """
+    data = session.data
+    _, validation = split_validation(data.train, data.test, config, given=data.validation_images)
+    logits = logits_of_rows(model, validation)
+    chosen = temperature.fit(logits, validation.labels)
+    before = score(logits_of_rows(model, data.test), data.test.labels, None, data.class_names)
+    layer = model.get_layer("logits")
+    layer.set_weights([weights / np.float32(chosen) for weights in layer.get_weights()])
+
+    def error(scale: float) -> float:
+        evaluation = score(logits / np.float32(scale), validation.labels, None, data.class_names)
+        return evaluation.calibration_error
+
+    section = {
+        "temperature": chosen,
+        "validation_images": len(validation),
+        "validation_error_before": error(1.0),
+        "validation_error_after": error(chosen),
+        "test_error_before": before.calibration_error,
+        "test_loss_before": before.loss,
+    }
+    _log.info(
+        "temperature %.3f: calibration error of the validation images %.2f %%, before %.2f %%",
+        *(chosen, 100 * section["validation_error_after"]),
+        100 * section["validation_error_before"],
+    )
+    return {"calibration": section}
+
+
 def _finish(config: TrainConfig, session: Session, trained: Trained) -> dict[str, Any]:
     """Save the model in float32, evaluate it on the test images, and save the figures.
 
@@ -196,6 +238,7 @@ def _finish(config: TrainConfig, session: Session, trained: Trained) -> dict[str
     model = architectures.rebuild(
         trained.model, config.model, upsample=config.upsample, stem=config.stem
     )
+    calibrated = _calibrate(model, config, session) if config.calibrate else {}
     checkpoint.write_model(run_dir / "model.keras", model)
     names = session.data.class_names
     result = evaluate(model, session.data.test, names)
@@ -216,6 +259,7 @@ def _finish(config: TrainConfig, session: Session, trained: Trained) -> dict[str
         **_stopping(config, trained),
         **({"time_budget": session.budget.summary()} if session.budget else {}),
         **result.as_dict(),
+        **calibrated,
         "class_names": list(names),
         "imagenet_weights": architectures.has_imagenet_preprocessing(model),
         "last_epoch": history[-1],

@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training",
         usage="%(prog)s {simcnn,resnet50} [flags]\n       %(prog)s inspect DIR\n"
-        "       %(prog)s report RUN [RUN ...]",
+        "       %(prog)s predict RUN PATH [PATH ...]\n       %(prog)s report RUN [RUN ...]",
         description="Train a classifier of CIFAR-10 or of your own pictures. The same command "
         "resumes a run that was killed.",
         epilog="Settings that are not given come from the recipe. The variable KERAS_BACKEND "
@@ -156,6 +156,12 @@ def _learning(group: argparse._ArgumentGroup) -> None:
         metavar="EPOCHS",
         help="stop after EPOCHS epochs without a better validation accuracy, and save the weights "
         "of the best one; 0 is off (default)",
+    )
+    group.add_argument(
+        "--calibrate",
+        action=argparse.BooleanOptionalAction,
+        help="divide the logits of the saved model by the temperature that fits the validation "
+        "images best, so that its probabilities are nearer to its accuracy",
     )
     group.add_argument(
         "--time-budget",

@@ -61,6 +61,9 @@ class TrainConfig:
             than the best one so far, and save the weights of the best epoch. 0 is off.
         time_budget: Seconds that the training may take, from its start to its last file; `epochs`
             is then the most that it may train. 0 is off.
+        calibrate: Divide the logits of the saved model by the temperature that fits the validation
+            images best, see training.evaluation.temperature. No answer changes, only its
+            probability.
         weights: Initial weights: "none" (random), "imagenet" (resnet50's body, downloaded by
             Keras), or the path of a .keras file of an earlier run or of ResNet50 weights without
             top (.h5).
@@ -99,6 +102,7 @@ class TrainConfig:
     validation_fraction: float = 0.1
     early_stopping: int = 0
     time_budget: int = 0
+    calibrate: bool = False
     weights: str = "none"
     image_size: int = 32
     upsample: int = 1
@@ -162,6 +166,12 @@ class TrainConfig:
             raise ConfigError(msg)
         if self.model == "simcnn" and self.weights == "imagenet":
             msg = "weights imagenet received for simcnn; they exist for resnet50 alone: use none"
+            raise ConfigError(msg)
+        if self.calibrate and self.validation == "test":
+            msg = (
+                "calibrate received with validation test: the test images would choose the "
+                "temperature that they measure; pass --validation stratified"
+            )
             raise ConfigError(msg)
         if self.early_stopping and self.validation == "test":
             msg = (

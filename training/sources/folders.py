@@ -22,8 +22,7 @@ def find(folder: Path) -> Listing | None:
     parts = part_folders(folder)
     roots: dict[Part, Path] = parts or {"train": folder}
     found = {
-        part: {each.name: _pictures(each) for each in _folders(root)}
-        for part, root in roots.items()
+        part: {each.name: pictures(each) for each in _folders(root)} for part, root in roots.items()
     }
     names = sorted({name for classes in found.values() for name, files in classes.items() if files})
     if not names:
@@ -68,7 +67,7 @@ def is_reference(folder: Path) -> bool:
     classes = {each.name: each for part in parts for each in _folders(part)}
     if not classes or not set(classes) <= set(CLASS_NAMES):
         return False
-    first = next((file for each in classes.values() for file in _pictures(each)), None)
+    first = next((file for each in classes.values() for file in pictures(each)), None)
     return first is None or _size(first) in (None, (32, 32))
 
 
@@ -89,7 +88,8 @@ def _folders(folder: Path) -> list[Path]:
     )
 
 
-def _pictures(folder: Path) -> list[Path]:
+def pictures(folder: Path) -> list[Path]:
+    """Return the picture files of a folder, at any depth, without hidden ones."""
     return sorted(_visible(folder, folder.rglob("*")))
 
 

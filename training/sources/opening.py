@@ -77,7 +77,7 @@ def load(data_dir: Path | None, side: int | None = None, *, refuse_broken: bool 
         )
         raise DataError(msg)
     _warn(facts)
-    parts = {part: _rows(listing, decoded, part) for part in ("train", "validation", "test")}
+    parts = {part: rows_of(listing, decoded, part) for part in ("train", "validation", "test")}
     train, validation, test = parts["train"], parts["validation"], parts["test"]
     _check_classes(listing, train, test)
     return DataSet(
@@ -100,7 +100,7 @@ def load_split(data_dir: Path | None, name: SplitName, side: int | None = None) 
     if name == "test":
         listing = test_part(listing)  # the training pictures need not be decoded
     decoded = decoding.decode(listing, side or DEFAULT_SIDE)
-    rows = _rows(listing, decoded, "test") if name == "test" else _joined(listing, decoded)
+    rows = rows_of(listing, decoded, "test") if name == "test" else _joined(listing, decoded)
     if not len(rows):
         msg = f"{data_dir}: none of its {name} pictures can be read"
         raise DataError(msg)
@@ -133,7 +133,7 @@ def check_reference_side(side: int | None) -> None:
         raise DataError(msg)
 
 
-def _rows(listing: Listing, decoded: decoding.Decoded, *parts: Part) -> ImageRows:
+def rows_of(listing: Listing, decoded: decoding.Decoded, *parts: Part) -> ImageRows:
     """Return the good pictures of parts, in the order of the listing."""
     chosen = np.array([row.part in parts for row in listing.pictures], bool)
     positions = np.flatnonzero(chosen & (decoded.facts["state"] == GOOD))
@@ -147,7 +147,7 @@ def _rows(listing: Listing, decoded: decoding.Decoded, *parts: Part) -> ImageRow
 
 def _joined(listing: Listing, decoded: decoding.Decoded) -> ImageRows:
     """Return training and validation pictures: those for validation are the last."""
-    return _rows(listing, decoded, "train", "validation")
+    return rows_of(listing, decoded, "train", "validation")
 
 
 def _check_classes(listing: Listing, train: ImageRows, test: ImageRows) -> None:

@@ -133,11 +133,19 @@ def _other_measures(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             "mean distance of confidence and accuracy, in 15 bins",
         ),
     }
-    return [
+    rows = [
         (name, f"{formats.percent(result[key])}, {what}")
         for key, (name, what) in measures.items()
         if key in result
     ]
+    if found := result.get("calibration"):
+        text = (
+            f"logits divided by {found['temperature']:.3f}, which {found['validation_images']:,} "
+            f"validation images chose; before, the calibration error of the test images was "
+            f"{formats.percent(found['test_error_before'])}"
+        )
+        rows.append(("Temperature", text))
+    return rows
 
 
 def _images(data: Mapping[str, Any], test_images: int) -> str:
@@ -251,7 +259,7 @@ def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: ImageRows) ->
     captions = [f"{label}\n→ {answer}\n{share}" for _, label, answer, share in rows]
     text = (
         f"The {len(worst)} of {wrong:,} wrong answers with the highest probability. Below each "
-        "picture: its label, the answer, the answer's probability (the softmax, not calibrated)."
+        "picture: its label, the answer, the answer's probability (the softmax)."
     )
     return [
         *blocks,

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 import keras
@@ -77,7 +76,7 @@ def of_run(run: RunRecord, data: DataSet) -> RunAnswers:
             "that data set as --data-dir"
         )
         raise DataError(msg)
-    model = _load(run.folder / "model.keras")
+    model = architectures.load(run.folder / "model.keras")
     _log.info("classifying %s test images with %s", f"{len(data.test):,}", run.name)
     return score(logits_of_rows(model, data.test), data.test)
 
@@ -92,14 +91,3 @@ def score(logits: npt.NDArray[np.float32], test: ImageRows) -> RunAnswers:
         probabilities=1 / np.exp(shifted).sum(axis=1),
         right=classes == test.labels,
     )
-
-
-def _load(path: Path) -> keras.Model:
-    if not path.is_file():
-        msg = f"{path} does not exist; copy it back to see mistakes and paired comparisons"
-        raise ConfigError(msg)
-    try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # zip, JSON and HDF5 errors alike
-        msg = f"{path} is no readable .keras file ({type(error).__name__}: {error})"
-        raise ConfigError(msg) from error
