@@ -15,7 +15,8 @@ from training.report import command
 from training.report.sources.runs import ReportError
 from training.run import predict_command
 from training.settings.arguments import parser
-from training.settings.recipes import ConfigError, from_recipe
+from training.settings.recipes import ConfigError, default_recipe, from_recipe
+from training.settings.train_config import KERAS_PREFIX
 from training.sources import inspect_command, picture_settings
 
 _RESUMES = "which resumes the run, or start in another --run-dir"
@@ -39,7 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(arguments: list[str]) -> int:
     options = vars(parser().parse_args(arguments))
     data_dir = resolve_data_dir(options.pop("data_dir"))
-    run_dir = options.pop("run_dir") or Path(f"runs/{options['model']}-{options['recipe']}")
+    options["recipe"] = options["recipe"] or default_recipe(options["model"])
+    name = options["model"].removeprefix(KERAS_PREFIX)
+    run_dir = options.pop("run_dir") or Path(f"runs/{name}-{options['recipe']}")
     device_count, mlflow = options.pop("devices"), options.pop("mlflow")
     checkpoint_every = options.pop("checkpoint_every")
     refuse_broken, licence = options.pop("refuse_broken"), options.pop("data_licence")

@@ -43,8 +43,10 @@ class TrainingRun:
 
     @property
     def model_name(self) -> str:
-        """The architecture: simcnn or resnet50."""
-        return str(self.metrics["model"])
+        """The architecture, such as simcnn; of keras:NAME the name alone, in lower case."""
+        name = str(self.metrics["model"])
+        prefix, _, family = name.partition(":")
+        return family.lower() if family and prefix == "keras" else name
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from training.model import averaged_statistics
+from training.model import averaged_statistics, backbones
 from training.model.nested_layers import leaves
 from training.settings.recipes import ConfigError, ModelName, Stem
+from training.settings.train_config import KERAS_PREFIX
 
 # Mean of ImageNet's pixels (red, green, blue), which "caffe" preprocessing subtracts.
 _IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
@@ -151,6 +152,10 @@ def _architecture(
 ) -> keras.Model:
     side = interface.image_size
     images = keras.Input((side, side, 3), dtype="uint8", name="images")
+    if name.startswith(KERAS_PREFIX):
+        x = backbones.features(images, name, side, body_weights)
+        logits = layers.Dense(interface.classes, dtype="float32", name="logits")(x)
+        return keras.Model(images, logits, name=name.removeprefix(KERAS_PREFIX).lower())
     x = _preprocess(images, imagenet=imagenet or body_weights is not None)
     if name == "simcnn":
         if body_weights is not None:

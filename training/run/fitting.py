@@ -182,7 +182,7 @@ def _compiled_model(config: TrainConfig, images: int, *, classes: int) -> keras.
         momentum = optimizer.averaging_momentum(config, steps_per_epoch=steps)
         model = averaged_statistics.average(model, momentum)
     model.compile(
-        optimizer=optimizer.build(config, steps_per_epoch=steps),
+        optimizer=optimizer.build(config, steps_per_epoch=steps, model=model),
         loss=keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=config.label_smoothing
         ),

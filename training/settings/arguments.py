@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command, with its flags in the groups that --help shows."""
     parser = argparse.ArgumentParser(
         prog="python -m training",
-        usage="%(prog)s {simcnn,resnet50} [flags]\n       %(prog)s inspect DIR\n"
+        usage="%(prog)s {simcnn,resnet50,keras:NAME} [flags]\n       %(prog)s inspect DIR\n"
         "       %(prog)s predict RUN PATH [PATH ...]\n       %(prog)s report RUN [RUN ...]",
         description="Train a classifier of CIFAR-10 or of your own pictures. The same command "
         "resumes a run that was killed.",
@@ -28,7 +28,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "model",
         choices=get_args(recipes.ModelName),
-        help="architecture: simcnn (122,570 parameters) or resnet50 (25,696,138)",
+        help="architecture: simcnn (122,570 parameters for CIFAR-10), resnet50 (25,696,138), or "
+        "keras:NAME, a family of keras.applications with its preprocessing in the graph",
     )
     parser.add_argument("--version", action="version", version=program_version())
     _files(parser.add_argument_group("files"))
@@ -99,8 +100,8 @@ def _learning(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--recipe",
         choices=get_args(recipes.RecipeName),
-        default="best",
-        help="best (default); report: the published protocol with its flaws, for comparison, with "
+        help="best (default); finetune (default of keras:NAME): for trained --weights; "
+        "report: the published protocol with its flaws, for comparison, with "
         "the differences listed below; gpu-5min and gpu-15min: for resnet50 on a fast GPU",
     )
     group.add_argument(
@@ -217,8 +218,20 @@ def _start(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--weights",
         metavar="none|imagenet|PATH",
-        help="initial weights; PATH is a .keras file of an earlier run, or an .h5 file of "
-        "ResNet50's ImageNet weights without top",
+        help="initial weights; PATH is a .keras file of an earlier run, or an .h5 file of the "
+        "body's weights without top, as Keras distributes them",
+    )
+    group.add_argument(
+        "--freeze-epochs",
+        type=int,
+        metavar="N",
+        help="epochs in which only the head is trained, the layers behind the body",
+    )
+    group.add_argument(
+        "--backbone-rate",
+        type=float,
+        metavar="X",
+        help="learning rate of the body as a share of that of the head, 0 to 1",
     )
     group.add_argument(
         "--image-size",
