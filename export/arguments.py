@@ -14,7 +14,7 @@ from training.settings.arguments import add_data_dir
 PUBLISH_RUN = "publish a run"
 # Besides float32: w8 for a small file, and int8 for speed; the gate drops int8 where it is slower.
 _DEFAULT_PRECISIONS = "fp32,w8,int8"
-_CIFAR10 = "folder or archive with CIFAR-10, as for python -m training"
+_CIFAR10 = "the data of the training, as for python -m training"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,7 +354,7 @@ _COMMANDS = {
         summary="publish a version again, with more precisions",
         description="Publish a classifier's version again, with more precisions, made from its "
         "model.onnx or model.w8.onnx and compared with the float32 model's answers: to held-out "
-        "images of CIFAR-10 (--data-dir) if it was trained here, otherwise to your --test-data.",
+        "images of its training (--data-dir) if it was trained here, else to your --test-data.",
         add_flags=_add_add_precision_flags,
     ),
     "prove-rows": _Command(

@@ -1,4 +1,8 @@
-"""Train a model: `python -m training simcnn`. Report on runs: `python -m training report RUN`."""
+"""Train a model: `python -m training simcnn`. Report on runs: `python -m training report RUN`.
+
+Look at pictures before a training: `python -m training inspect DIR`. Classify pictures with a
+trained model: `python -m training predict RUN DIR`.
+"""
 
 import logging
 import os
@@ -9,31 +13,42 @@ from training import native_log, standard_streams, storage
 from training.data.cifar10 import DataError, resolve_data_dir
 from training.report import command
 from training.report.sources.runs import ReportError
+from training.run import predict_command
 from training.settings.arguments import parser
-from training.settings.recipes import ConfigError, from_recipe
+from training.settings.recipes import ConfigError, default_recipe, from_recipe
+from training.settings.train_config import KERAS_PREFIX
+from training.sources import inspect_command, picture_settings
 
 _RESUMES = "which resumes the run, or start in another --run-dir"
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train and print the result, or write a report on runs if the first argument is `report`.
+    """Train and print the result; or report on runs or inspect data, as the first argument says.
 
     Returns:
-        Exit code: 0 if the run or report is finished, 1 if the training diverged, 2 for wrong
-        settings or data and for files that cannot be written, 130 if interrupted.
+        Exit code: 0 if the run, report or inspection is finished, 1 if the training diverged, 2 for
+        wrong settings or data and for files that cannot be written, 130 if interrupted.
     """
     standard_streams.open_closed()
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["report"]:
-        return _report(arguments[1:])
+    if arguments and arguments[0] in _COMMANDS:
+        return _COMMANDS[arguments[0]](arguments[1:])
+    return _train(arguments)
+
+
+def _train(arguments: list[str]) -> int:
     options = vars(parser().parse_args(arguments))
     data_dir = resolve_data_dir(options.pop("data_dir"))
-    run_dir = options.pop("run_dir") or Path(f"runs/{options['model']}-{options['recipe']}")
+    options["recipe"] = options["recipe"] or default_recipe(options["model"])
+    name = options["model"].removeprefix(KERAS_PREFIX)
+    run_dir = options.pop("run_dir") or Path(f"runs/{name}-{options['recipe']}")
     device_count, mlflow = options.pop("devices"), options.pop("mlflow")
     checkpoint_every = options.pop("checkpoint_every")
+    refuse_broken, licence = options.pop("refuse_broken"), options.pop("data_licence")
     try:
         _set_up()
+        options |= picture_settings.choose(data_dir, run_dir, options)
         settings = from_recipe(**options)
         # Keras reads KERAS_BACKEND when it is imported, and its import takes seconds that --help
         # does not need.
@@ -51,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
                 device_count=device_count,
                 mlflow=mlflow,
                 checkpoint_every=checkpoint_every,
+                refuse_broken=refuse_broken,
+                licence=licence,
             )
         except callbacks.DivergedError as error:
             return _fail(error, 1)
@@ -86,6 +103,38 @@ def _report(arguments: list[str]) -> int:
         return _fail("interrupted; the report is incomplete", 130)
     print(f"wrote {page} and {page.with_suffix('.md')}")
     return 0
+
+
+def _inspect(arguments: list[str]) -> int:
+    options = inspect_command.parser().parse_args(arguments)
+    try:
+        print(
+            inspect_command.run(options.data, options.output, refuse_broken=options.refuse_broken)
+        )
+    except DataError as error:
+        return _fail(error, 2)
+    except storage.StorageError as error:
+        return _fail(f"{error}, or name another --output", 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written", 130)
+    return 0
+
+
+def _predict(arguments: list[str]) -> int:
+    options = predict_command.parser().parse_args(arguments)
+    try:
+        _set_up()
+        print(predict_command.run(options.run, options.paths, options.output))
+    except (ConfigError, DataError) as error:
+        return _fail(error, 2)
+    except storage.StorageError as error:
+        return _fail(f"{error}, or name another --output", 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written", 130)
+    return 0
+
+
+_COMMANDS = {"report": _report, "inspect": _inspect, "predict": _predict}
 
 
 def _fail(message: object, code: int) -> int:

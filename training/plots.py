@@ -16,9 +16,10 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from training import storage
-from training.data.cifar10 import CLASS_NAMES
 
 _GAMMA = 0.6
+# With more classes, the cells have no counts: their numbers would not be readable.
+_MOST_COUNTED = 25
 
 
 def save_curves(path: Path, history: Sequence[dict[str, float]], title: str) -> None:
@@ -42,15 +43,22 @@ def save_curves(path: Path, history: Sequence[dict[str, float]], title: str) -> 
     _save(figure, path)
 
 
-def save_confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], title: str) -> None:
+def save_confusion_matrix(
+    path: Path, matrix: Sequence[Sequence[int]], title: str, class_names: Sequence[str]
+) -> None:
     """Draw a confusion matrix as PNG: counts in the cells, colour = share of the row.
+
+    With more than 25 classes the colours alone show the shares, and with more than 50 some names
+    are left out, at equal distances.
 
     Raises:
         StorageError: The file cannot be written.
     """
-    figure = Figure(figsize=(8, 7), layout="constrained")
+    # Inches; ten classes fit into 8 by 7, and a hundred into 14 by 13.
+    side = 7 + 6 * min(1, max(0, len(class_names) - 10) / 90)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    image = _draw_confusion_matrix(axes, matrix)
+    image = _draw_confusion_matrix(axes, matrix, class_names)
     axes.set_title(title)
     figure.colorbar(image, label="Share of the label's images")
     _save(figure, path)
@@ -78,16 +86,23 @@ def _draw_curves(
     axes.legend(loc="upper right" if falls else "lower right")
 
 
-def _draw_confusion_matrix(axes: Axes, matrix: Sequence[Sequence[int]]) -> AxesImage:
+def _draw_confusion_matrix(
+    axes: Axes, matrix: Sequence[Sequence[int]], class_names: Sequence[str]
+) -> AxesImage:
     counts = np.asarray(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     colours = LinearSegmentedColormap.from_list("shares", ["white", "#08519c"])
     # Not in proportion, so that one mistake in fifty is visible.
     image = axes.imshow(shares, cmap=colours, norm=PowerNorm(_GAMMA, vmin=0, vmax=1))
-    ticks = range(len(CLASS_NAMES))
-    axes.set_xticks(ticks, CLASS_NAMES, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, CLASS_NAMES)
+    count = len(class_names)
+    ticks = range(0, count, 1 + (count - 1) // 50)
+    names = [class_names[tick] for tick in ticks]
+    angle, size = (45, None) if count <= _MOST_COUNTED else (90, 7)
+    axes.set_xticks(ticks, names, rotation=angle, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(ticks, names, fontsize=size)
     axes.set(xlabel="Predicted class", ylabel="Label")
+    if count > _MOST_COUNTED:
+        return image
     for row, column in np.ndindex(counts.shape):
         colour = "white" if shares[row, column] ** _GAMMA > 0.5 else "black"
         axes.text(

@@ -7,8 +7,10 @@ from typing import Any
 from export.commands.publish import start_tensorflow
 from export.errors import ExportError
 from export.papers import held_out_table, papers, robustness_table, speed_table
+from export.sources import training_run
 from serving.repository.model_folder import ModelFolder
-from training.data.cifar10 import DataError, Split, load_split, resolve_data_dir
+from training.data.cifar10 import DataError, Split, resolve_data_dir
+from training.sources import opening
 
 
 def prove_rows(parsed: argparse.Namespace) -> int:
@@ -124,13 +126,14 @@ def _version_and_test_images(
     folder, metrics = papers.read(parsed.version)
     if not papers.was_trained_here(metrics):
         msg = (
-            f"{folder.path} was not trained here: {does} CIFAR-10's test images, which this model "
-            "does not know; to measure your own pictures, pass them to "
+            f"{folder.path} was not trained here: {does} the test images of a training, which this "
+            "model does not have; to measure your own pictures, pass them to "
             "python -m export saved-model as --test-data"
         )
         raise ExportError(msg)
     try:
-        split = load_split(resolve_data_dir(parsed.data_dir), "test")
+        side = training_run.image_size(metrics.get("training") or {})
+        split = opening.load_split(resolve_data_dir(parsed.data_dir), "test", side)
     except DataError as error:
         raise ExportError(str(error)) from error
     return folder, metrics, split

@@ -80,7 +80,13 @@ def parse(inputs: Any, *, height: int, width: int) -> Any:  # noqa: ANN401  symb
     )
 
 
-def read(folder: Path, serving_default: Signature, class_names: tuple[str, ...]) -> Signature:
+def read(
+    folder: Path,
+    serving_default: Signature,
+    class_names: tuple[str, ...],
+    *,
+    upright: bool = False,
+) -> Signature:
     """The signature `classify` for signature.json.
 
     Args:
@@ -88,6 +94,8 @@ def read(folder: Path, serving_default: Signature, class_names: tuple[str, ...])
         serving_default: Signature that names the ONNX file, its input `images` and its output
             `probabilities`.
         class_names: Class names in the order of the SavedModel's output `classes`.
+        upright: Whether the server turns pictures as their EXIF data say, because the model was
+            trained on upright ones. The SavedModel's graph cannot do that.
     """
     definition = saved_model.signature_def(folder, NAME)
     scores = serving_default.outputs["probabilities"]
@@ -107,7 +115,10 @@ def read(folder: Path, serving_default: Signature, class_names: tuple[str, ...])
         },
         feature_spec={
             "images": FeatureSpec(
-                tensor=serving_default.inputs["images"], key=FEATURE, kind=FeatureKind.IMAGE
+                tensor=serving_default.inputs["images"],
+                key=FEATURE,
+                kind=FeatureKind.IMAGE,
+                upright=upright,
             )
         },
     )
@@ -119,7 +130,7 @@ def check(folder: Path, signature: Signature, images: Images, onnx: Answers) -> 
     Args:
         folder: Folder of the SavedModel.
         signature: The signature that `read` returns.
-        images: uint8, shape (n, 32, 32, 3); only the first 500 are compared.
+        images: uint8, shape (n, side, side, 3); only the first 500 are compared.
         onnx: The ONNX file's answers to all of the images.
 
     Returns:

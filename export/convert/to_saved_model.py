@@ -2,8 +2,10 @@
 
 `serving_default` takes raw pixels; scaling, softmax and argmax are part of the graph::
 
-    images uint8 [-1,32,32,3] ─▶ Keras model ─▶ logits ─┬─ softmax ─▶ probabilities float32 [-1,10]
-                                                        └─ argmax ──▶ classes int64 [-1]
+    images uint8 [-1,S,S,3] ─▶ Keras model ─▶ logits ─┬─ softmax ─▶ probabilities float32 [-1,K]
+                                                      └─ argmax ──▶ classes int64 [-1]
+
+For CIFAR-10, S is 32 pixels and K is ten classes.
 
 `classify` takes tf.Examples with images and returns class names with scores; see
 classify_signature.
@@ -13,7 +15,7 @@ the output `output_0` and adds a second signature, `serve`.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +29,24 @@ from serving.tensors.signature import CLASSIFY_METHOD_NAME, DEFAULT_SIGNATURE_NA
 from training.data.cifar10 import CLASS_NAMES
 
 INPUT_NAME = "images"
-_INPUT_SHAPE = (None, 32, 32, 3)
-_OUTPUT_SHAPE = (None, len(CLASS_NAMES))
 
 
 class Classifier(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
     """The module that is saved as a SavedModel: a Keras model behind the served signatures.
 
     Attributes:
-        logits: tf.function from images to logits, float32 (n, 10). It is saved as an attribute and
-            not as a signature: the parity gate compares logits, and the signatures return none.
+        logits: tf.function from images to logits, float32 (n, classes). It is saved as an attribute
+            and not as a signature: the parity gate compares logits, and the signatures return none.
         predict: tf.function from images to {"probabilities", "classes"}.
-        classify: tf.function from serialized tf.Examples to {"scores", "classes"}, with all ten
-            scores and names for each example.
+        classify: tf.function from serialized tf.Examples to {"scores", "classes"}, with the
+            scores and names of all classes for each example.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, class_names: Sequence[str]) -> None:
         super().__init__(name=model.name)
         # tf.Module tracks its attributes, so the variables are saved.
         self.weights = [variable.value for variable in model.variables]
-        images = tf.TensorSpec(_INPUT_SHAPE, tf.uint8, name=INPUT_NAME)
+        images = tf.TensorSpec(model.input_shape, tf.uint8, name=INPUT_NAME)
         self.logits: Callable[..., Any] = tf.function(
             lambda images: model(images, training=False), input_signature=[images]
         )
@@ -59,10 +59,10 @@ class Classifier(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         self.predict: Callable[..., Any] = tf.function(predict, input_signature=[images])
 
         def classify(inputs: Any) -> dict[str, Any]:  # noqa: ANN401  a symbolic tensor
-            _, height, width, _ = _INPUT_SHAPE
+            _, height, width, _ = model.input_shape
             pixels = classify_signature.parse(inputs, height=height, width=width)
             scores = tf.nn.softmax(model(pixels, training=False))
-            names = tf.tile(tf.constant([CLASS_NAMES]), [tf.shape(scores)[0], 1])
+            names = tf.tile(tf.constant([list(class_names)]), [tf.shape(scores)[0], 1])
             return {"scores": scores, "classes": names}
 
         examples = tf.TensorSpec([None], tf.string, name="inputs")
@@ -76,7 +76,8 @@ def load_keras(file: Path) -> keras.Model:
         file: `model.keras`, trained with any Keras backend and precision policy.
 
     Returns:
-        A model with input `images` uint8 (n, 32, 32, 3) and output logits float32 (n, 10).
+        A model with input `images`, uint8 (n, side, side, 3), and output logits, float32
+        (n, classes).
 
     Raises:
         ExportError: the backend is not TensorFlow, the file cannot be read, or the model has
@@ -153,15 +154,16 @@ def _with_float32_policy(node: Any) -> Any:  # noqa: ANN401  any JSON value
     return {key: _with_float32_policy(value) for key, value in node.items()}
 
 
-def write(model: keras.Model, folder: Path) -> None:
+def write(model: keras.Model, folder: Path, class_names: Sequence[str] = CLASS_NAMES) -> None:
     """Write a model as a SavedModel that TensorFlow Serving can load.
 
     Args:
         model: A model from load_keras.
         folder: The unpublished version's folder; saved_model.pb, fingerprint.pb and variables/ are
             written there.
+        class_names: Names of the classes in the order of the logits.
     """
-    classifier = Classifier(model)
+    classifier = Classifier(model, class_names)
     signatures = {
         DEFAULT_SIGNATURE_NAME: classifier.predict,
         classify_signature.NAME: classifier.classify,
@@ -175,13 +177,16 @@ def write(model: keras.Model, folder: Path) -> None:
 
 def _check_interface(model: keras.Model, file: Path) -> None:
     inputs, outputs = model.inputs, model.outputs
+    side, classes = 32, len(CLASS_NAMES)
+    if len(inputs) == len(outputs) == 1 and inputs[0].shape[1:] == (*inputs[0].shape[1:2] * 2, 3):
+        side, classes = inputs[0].shape[1], outputs[0].shape[-1]
     found = (
         ", ".join(f"{tensor.name} {tensor.dtype} {tensor.shape}" for tensor in inputs),
         ", ".join(f"{tensor.dtype} {tensor.shape}" for tensor in outputs),
     )
     expected = (
-        f"{INPUT_NAME} uint8 {_INPUT_SHAPE}",
-        f"float32 {_OUTPUT_SHAPE}",
+        f"{INPUT_NAME} uint8 (None, {side}, {side}, 3)",
+        f"float32 (None, {classes})",
     )
     if found != expected:
         msg = (

@@ -28,8 +28,8 @@ class Answers:
 
     Attributes:
         source: The artefact: "Keras", "SavedModel" or "ONNX".
-        logits: float32, shape (n, 10).
-        probabilities: float32, shape (n, 10); the served output of SavedModel and ONNX.
+        logits: float32, shape (n, classes).
+        probabilities: float32, shape (n, classes); the served output of SavedModel and ONNX.
         classes: int64, shape (n,); the served output of SavedModel and ONNX.
     """
 
@@ -44,7 +44,7 @@ def of_keras(model: keras.Model, images: Images) -> Answers:
 
     Args:
         model: Maps images to logits.
-        images: uint8, shape (n, 32, 32, 3).
+        images: uint8, shape (n, side, side, 3).
     """
     forward = tf.function(lambda batch: model(batch, training=False))
     (logits,) = _in_batches(lambda batch: [forward(tf.constant(batch))], images)
@@ -62,7 +62,7 @@ def of_saved_model(folder: Path, images: Images) -> Answers:
 
     Args:
         folder: Folder of saved_model.pb.
-        images: uint8, shape (n, 32, 32, 3).
+        images: uint8, shape (n, side, side, 3).
     """
     loaded = tf.saved_model.load(str(folder))
     serving_default = loaded.signatures[DEFAULT_SIGNATURE_NAME]
@@ -80,7 +80,7 @@ def of_onnx(file: Path, images: Images, precision: Precision = "fp32") -> Answer
 
     Args:
         file: A graph with input `images` and outputs `probabilities` and `classes`.
-        images: uint8, shape (n, 32, 32, 3).
+        images: uint8, shape (n, side, side, 3).
         precision: Precision of the graph; the graph runs with the server's settings for it.
 
     Raises:

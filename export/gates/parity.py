@@ -23,7 +23,6 @@ import numpy.typing as npt
 
 from export.errors import GateFailed
 from export.gates.answers import Answers
-from training.data.cifar10 import CLASS_NAMES
 
 # For float32 arithmetic in another order of operations. Measured deltas are at most a tenth of it.
 RTOL = 1e-4
@@ -121,11 +120,12 @@ def tied(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     return np.asarray(two_largest[:, 1] - two_largest[:, 0] < TIE_MARGIN)
 
 
-def check(answers: Sequence[Answers]) -> list[Pair]:
+def check(answers: Sequence[Answers], class_names: Sequence[str] = ()) -> list[Pair]:
     """Compare each pair of artefacts; the first of a pair is the reference.
 
     Args:
         answers: Answers in the order of conversion: Keras, SavedModel, ONNX.
+        class_names: Names of the classes, for messages; their numbers if it is empty.
 
     Raises:
         GateFailed: a pair differs; the message reports every such pair.
@@ -133,14 +133,18 @@ def check(answers: Sequence[Answers]) -> list[Pair]:
     together = list(combinations(answers, 2))
     pairs = [compare(reference, candidate) for reference, candidate in together]
     reports = [
-        report(pair, *both) for pair, both in zip(pairs, together, strict=True) if not pair.passed
+        report(pair, *both, class_names)
+        for pair, both in zip(pairs, together, strict=True)
+        if not pair.passed
     ]
     if reports:
         raise GateFailed("\n".join([*reports, _way_out(pairs)]))
     return pairs
 
 
-def report(pair: Pair, reference: Answers, candidate: Answers) -> str:
+def report(
+    pair: Pair, reference: Answers, candidate: Answers, class_names: Sequence[str] = ()
+) -> str:
     """A text that shows where two artefacts differ, with the worst images."""
     tolerance = f"atol {ATOL:g}, rtol {RTOL:g} for logits, {PROBABILITY_RTOL:g} for probabilities"
     outside = f"{pair.outside_tolerance:,} of {pair.images:,} images"
@@ -155,7 +159,8 @@ def report(pair: Pair, reference: Answers, candidate: Answers) -> str:
     for index in pair.worst_images:
         for source in (reference, candidate):
             logits = " ".join(f"{logit:.6g}" for logit in source.logits[index])
-            name = CLASS_NAMES[int(source.classes[index])]
+            answer = int(source.classes[index])
+            name = class_names[answer] if class_names else str(answer)
             lines.append(f"    {index:>5}  {source.source:<10} {name:<10} {logits}")
     return "\n".join(lines)
 

@@ -5,9 +5,23 @@ from typing import Any
 
 from export.papers import cells, robustness_table
 
+_MOST_COLUMNS = 25
+_FREQUENT = 25
+
 
 def confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[str]:
-    """Return the accuracy by class and the confusion matrix, each with its heading."""
+    """Return the accuracy by class and the confusion matrix, each with its heading.
+
+    Of more than 25 classes the matrix would be too wide to read; its largest entries beside the
+    diagonal take its place.
+    """
+    if len(names) > _MOST_COLUMNS:
+        return [
+            "## Accuracy by class",
+            _by_class(names, matrix),
+            "## Most frequent mistakes",
+            _frequent(names, matrix),
+        ]
     rows = (
         (f"**{name}**", *(str(count) for count in row))
         for name, row in zip(names, matrix, strict=True)
@@ -19,6 +33,17 @@ def confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[st
         "Rows: label. Columns: answer.",
         cells.table(("", *names), rows),
     ]
+
+
+def _frequent(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
+    found = sorted(
+        (-count, label, answer)
+        for label, row in enumerate(matrix)
+        for answer, count in enumerate(row)
+        if count and answer != label
+    )
+    rows = [(names[label], names[answer], f"{-n:,}") for n, label, answer in found[:_FREQUENT]]
+    return cells.table(("Label", "Answer", "Images"), rows) if rows else "None."
 
 
 def variants(metrics: Mapping[str, Any]) -> str:

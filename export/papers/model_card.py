@@ -8,6 +8,7 @@ from export.papers import (
     cells,
     from_elsewhere,
     held_out_table,
+    picture_data,
     robustness_table,
     speed_table,
     training_runs,
@@ -29,7 +30,7 @@ _LIMITS = """\
   (quality 75, 4:2:0) {jpeg}; other cameras and crops cost more.
 - The interval covers the choice of test images. It does not cover the spread between trainings:
   another seed gives another accuracy.
-- The probabilities are the outputs of a softmax and were not calibrated."""
+- The probabilities are the outputs of a softmax and were {not_}calibrated."""
 _CIFAR10_LICENCE = """
 - CIFAR-10 (A. Krizhevsky, 2009) was published without a licence. Its photographs were collected
   from the web for the Tiny Images data set, which its authors withdrew in 2020; the rights remain
@@ -87,10 +88,15 @@ def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]
     robustness, training = metrics.get("robustness"), metrics.get("training")
     first = next(iter(metrics["variants"].values()))
     parts = [_purpose(metrics), accuracy_tables.variants(metrics), _origin(metrics)]
-    limits = _LIMITS.format(jpeg=_jpeg(robustness))
-    if _saw_cifar10(metrics):
-        limits += _CIFAR10_LICENCE
-    parts += ["## Intended use", _INTENDED_USE, "## Limits", limits]
+    if _is_of_pictures(metrics):
+        parts += ["## Limits", picture_data.limits(metrics["training"])]
+    else:
+        limits = _LIMITS.format(
+            jpeg=_jpeg(robustness), not_="" if (training or {}).get("calibration") else "not "
+        )
+        if _saw_cifar10(metrics):
+            limits += _CIFAR10_LICENCE
+        parts += ["## Intended use", _INTENDED_USE, "## Limits", limits]
     if metrics.get("held_out"):
         parts += ["## Held-out images", held_out_table.render(metrics["held_out"])]
     if robustness:
@@ -102,6 +108,8 @@ def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]
         for picture in training_run.PICTURES
         if picture in files
     ]
+    if _is_of_pictures(metrics):
+        parts += ["## Pictures", picture_data.section(metrics["training"])]
     if training:
         parts += ["## Training", _training(training)]
     return [part for part in parts if part]
@@ -112,11 +120,21 @@ def _purpose(metrics: Mapping[str, Any]) -> str:
     size = "Number of parameters unknown" if parameters is None else f"{parameters:,} parameters"
     settings = (metrics.get("training") or {}).get("config") or {}
     built = ", ".join([size, *changes_of_architecture(settings)])
+    if _is_of_pictures(metrics):
+        names = metrics["class_names"]
+        return (
+            f"Classifies pictures as one of {len(names)} classes: {picture_data.names(names)}. "
+            f"{built}, trained on {metrics['training']['pictures']['pictures']:,} pictures."
+        )
     images = "CIFAR-10" if _saw_cifar10(metrics) else "images of a folder"
     return (
         "Classifies 32x32 colour photographs as one of ten things: "
         f"{', '.join(metrics['class_names'])}. {built}, trained on {images}."
     )
+
+
+def _is_of_pictures(metrics: Mapping[str, Any]) -> bool:
+    return training_run.is_of_pictures(metrics.get("training") or {})
 
 
 def _saw_cifar10(metrics: Mapping[str, Any]) -> bool:
@@ -169,12 +187,22 @@ def _training(training: Mapping[str, Any]) -> str:
                 f"{data['train_images']:,} to train, {data['validation_images']:,} to validate",
             )
         )
+    if found := training.get("calibration"):
+        rows.append(("Temperature", _temperature(found)))
     changed = [
         f"{name} {value}" for name, value in training_runs.changed_settings(training).items()
     ]
     note = f", with {', '.join(changed)}" if changed else ""
     shown = ", ".join(f"{key} {value}" for key, value in settings.items())
     return f"`{command}`{note}\n\n{cells.table(('', ''), rows)}\n\nSettings: {shown}."
+
+
+def _temperature(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['temperature']:.3f}, chosen by {found['validation_images']:,} validation images; "
+        "the logits in the graph are divided by it. Calibration error of the test images before: "
+        f"{cells.percent(found['test_error_before'])}"
+    )
 
 
 def _asked(entry: Mapping[str, Any]) -> str:

@@ -52,6 +52,7 @@ from training.evaluation import predictions
 from training.evaluation.accuracy import score, wilson_interval
 
 _CIFAR10, _OTHERS = "CIFAR-10 test images", "test images of the folder given"
+_PICTURES = "test pictures"
 # SHA-256 of pixels and labels, in the order of the published files.
 _CIFAR10_SHA256 = "e54a434ec35094516eacbaac0f2f9550358d985e9d1f71b47d41d333c15ba304"
 _MOST_CONFUSED = 100  # classes; a larger confusion matrix is not recorded
@@ -61,23 +62,30 @@ _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxslim", "tf2onnx")
 def data_section(split: Split, variant: str) -> dict[str, Any]:
     """Section `data`: the test images that the figures were measured on."""
     digest = split.sha256()
+    other = _PICTURES if variant.startswith("picture-") else _OTHERS
     return {
-        "name": _CIFAR10 if digest == _CIFAR10_SHA256 else _OTHERS,
+        "name": _CIFAR10 if digest == _CIFAR10_SHA256 else other,
         "variant": variant,
         "sha256": digest,
         "images": len(split),
     }
 
 
-def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+def variant_section(
+    file: Path,
+    answers: Answers,
+    labels: npt.NDArray[np.int64],
+    class_names: Sequence[str],
+) -> dict[str, Any]:
     """Entry of `variants`: the accuracy of an ONNX file by its output `classes`, not its logits.
 
     Args:
         file: The ONNX file.
         answers: The file's answers to n images.
         labels: The right classes, int64, shape (n,).
+        class_names: Names of the classes in the order of the logits.
     """
-    evaluation = score(answers.logits, labels, answers.classes)
+    evaluation = score(answers.logits, labels, answers.classes, class_names)
     return {
         **graph_files.file_section(file),
         "n": evaluation.n,

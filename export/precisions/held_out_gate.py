@@ -33,7 +33,7 @@ from export.precisions.make import INT8, Variants, ask, make
 from export.sources.held_out import HeldOut
 from serving.repository import model_folder
 from serving.repository.model_folder import ModelFolder, Precision
-from training.data.cifar10 import CLASS_NAMES, Split
+from training.data.cifar10 import Split
 from training.evaluation import predictions
 from training.evaluation.provenance import package_commit
 
@@ -137,7 +137,7 @@ def section(
     return {
         **held_out.as_dict(),
         "reference": reference.precision,
-        "predictions": predictions.encode(reference.classes, len(CLASS_NAMES)),
+        "predictions": predictions.encode(reference.classes, held_out.classes),
         "variants": {name: found[name] for name in model_folder.PRECISIONS if name in found},
         "versions": graph_files.versions("numpy", "onnxruntime"),
         "git_commit": package_commit(__name__),

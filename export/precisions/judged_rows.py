@@ -18,7 +18,7 @@ from export.papers import version_metrics
 from export.sources.labelled_data import LabelledData
 from serving.repository.model_folder import Precision
 from serving.tensors.signature import Signature
-from training.data.cifar10 import Split
+from training.data.cifar10 import CLASS_NAMES, Split
 
 Rows = slice | npt.NDArray[np.int64]
 ALL = slice(None)
@@ -104,9 +104,15 @@ class HeldOutRows:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRows:
-    """The test images of a model that was trained here; they report and decide nothing."""
+    """The test images of a model that was trained here; they report and decide nothing.
+
+    Attributes:
+        split: The images.
+        class_names: Names of the classes; by default CIFAR-10's.
+    """
 
     split: Split
+    class_names: Sequence[str] = CLASS_NAMES
 
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:
@@ -116,7 +122,7 @@ class SplitRows:
     def ask(self, file: Path, precision: Precision) -> Given:
         """See JudgedRows."""
         given = answers.of_onnx(file, self.split.images, precision)
-        section = version_metrics.variant_section(file, given, self.split.labels)
+        section = version_metrics.variant_section(file, given, self.split.labels, self.class_names)
         return Given(section=section, classes=given.classes, rows=ALL)
 
     def timed(self) -> Mapping[str, npt.NDArray[Any]]:

@@ -6,30 +6,35 @@ from typing import Any
 
 from export.errors import ExportError
 from export.publishing.new_version import step
-from export.sources import held_out
+from export.sources import held_out, training_run
 from export.sources.held_out import HeldOut
-from training.data.cifar10 import DataError, Split, SplitName, load_split
+from training.data.cifar10 import DataError, Split, SplitName
+from training.sources import opening
+from training.storage import StorageError
 
 _SPLITS: dict[SplitName, str] = {"train": "training", "test": "test"}
 
 
-def read(data_dir: Path | None, name: SplitName, *, sha256: str | None, used_by: Path) -> Split:
+def read(
+    data_dir: Path | None, name: SplitName, *, sha256: str | None, used_by: Path, side: int = 32
+) -> Split:
     """Read the training or the test images of a model.
 
     Args:
-        data_dir: See training.data.cifar10.load.
+        data_dir: See training.sources.opening.find.
         name: "train" or "test".
         sha256: Digest of the images that the model used; None if it is not known, as in older runs
             that did not record the training images.
         used_by: The run or version that used the images, for the message.
+        side: Height and width of the images in pixels.
 
     Raises:
         ExportError: the images cannot be read, or have another digest.
     """
     with step(f"reading the {_SPLITS[name]} images from {data_dir or 'the Keras download'}"):
         try:
-            split = load_split(data_dir, name)
-        except DataError as error:
+            split = opening.load_split(data_dir, name, side)
+        except (DataError, StorageError) as error:
             raise ExportError(str(error)) from error
     if sha256 is not None and split.sha256() != sha256:
         msg = (
@@ -46,7 +51,7 @@ def read_held_out(
     """Read the training images that a training held out; they decide about its variants.
 
     Args:
-        data_dir: See training.data.cifar10.load.
+        data_dir: See training.sources.opening.find.
         training: Content of the run's metrics.json, or section `training` of a version's.
         used_by: The run or version, for the message.
 
@@ -60,7 +65,8 @@ def read_held_out(
         return None
     sha256 = training["data"].get("train_sha256")
     try:
-        train = read(data_dir, "train", sha256=sha256, used_by=used_by)
+        side = training_run.image_size(training)
+        train = read(data_dir, "train", sha256=sha256, used_by=used_by, side=side)
     except ExportError as error:
         msg = (
             f"{error}; precisions other than fp32 are judged on the training images that the "

@@ -32,7 +32,6 @@ from export.sources.training_run import TrainingRun
 from serving.repository import model_folder
 from serving.repository.model_folder import Precision
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
-from training.data.cifar10 import CLASS_NAMES
 
 _PICTURES_LIMIT_BYTES = 200_000
 # Share of images whose class may differ between a training's GPU and the gate's CPU. A GPU computes
@@ -55,7 +54,7 @@ def publish_run(
         run_dir: A finished run of `python -m training`.
         models_dir: The version becomes `<models_dir>/<name>/<N>/`.
         name: Name of the model; by default the run's architecture.
-        data_dir: See training.data.cifar10.load. Must hold the test images of the run, and for
+        data_dir: See training.sources.opening.find. Must hold the test images of the run, and for
             precisions other than fp32 also its training images.
         precisions: Precisions to publish. A variant that the gate refuses is left out; if the
             training held out no images (validation test), these are all but fp32. Without fp32 the
@@ -68,8 +67,13 @@ def publish_run(
     """
     run = training_run.read(run_dir)
     split = checked_images.read(
-        data_dir, "test", sha256=run.metrics["data"].get("test_sha256", "unknown"), used_by=run.path
+        data_dir,
+        "test",
+        sha256=run.metrics["data"].get("test_sha256", "unknown"),
+        used_by=run.path,
+        side=training_run.image_size(run.metrics),
     )
+    names, is_of_pictures = run.class_names, training_run.is_of_pictures(run.metrics)
     others = [precision for precision in precisions if precision != FP32]
     held_out = None
     if others:
@@ -81,11 +85,13 @@ def publish_run(
 
     def write(folder: Path) -> None:
         with step("writing the SavedModel"):
-            to_saved_model.write(model, folder)
+            to_saved_model.write(model, folder, names)
         signatures = saved_model.read_signatures(folder, [DEFAULT_SIGNATURE_NAME])
         with step("converting it to ONNX"):
-            to_onnx.write(folder, signatures, model_name=name, class_names=CLASS_NAMES)
-        classify = classify_signature.read(folder, signatures[DEFAULT_SIGNATURE_NAME], CLASS_NAMES)
+            to_onnx.write(folder, signatures, model_name=name, class_names=names)
+        classify = classify_signature.read(
+            folder, signatures[DEFAULT_SIGNATURE_NAME], names, upright=is_of_pictures
+        )
         signatures[classify_signature.NAME] = classify
         onnx_file = folder / model_folder.ONNX_FILE
         with step(f"asking Keras about {len(split):,} test images"):
@@ -94,7 +100,7 @@ def publish_run(
             saved_model_answers = answers.of_saved_model(folder, split.images)
         with step("asking ONNX Runtime"):
             onnx_answers = answers.of_onnx(onnx_file, split.images)
-        pairs = parity.check([keras_answers, saved_model_answers, onnx_answers])
+        pairs = parity.check([keras_answers, saved_model_answers, onnx_answers], names)
         check_accuracy(run, onnx_answers, split.labels)
         with step("asking the SavedModel about pictures in tf.Examples"):
             examples = classify_signature.check(folder, classify, split.images, onnx_answers)
@@ -108,17 +114,18 @@ def publish_run(
                     held_out=held_out,
                     reference=reference,
                     reported=ComparedRows(
-                        rows=SplitRows(split=split), classes=onnx_answers.classes
+                        rows=SplitRows(split=split, class_names=names),
+                        classes=onnx_answers.classes,
                     ),
                 )
             if held_out and reference:
                 found = held_out_gate.section(held_out, reference, made.held_out)
                 judged[held_out_gate.SECTION] = found
-        fp32 = version_metrics.variant_section(onnx_file, onnx_answers, split.labels)
+        fp32 = version_metrics.variant_section(onnx_file, onnx_answers, split.labels, names)
         metrics.update(
             model=name,
             parameters=model.count_params(),
-            class_names=list(CLASS_NAMES),
+            class_names=list(names),
             data=version_metrics.data_section(split, str(run.metrics["data"]["variant"])),
             **made.sections(fp32, with_fp32=FP32 in precisions),
             **judged,
@@ -133,7 +140,7 @@ def publish_run(
         _copy_pictures(run, folder)
         with step("proving that rows are independent"):
             signatures = rows.with_verdicts(folder, signatures)
-        papers.write(folder, signatures, metrics, class_names=CLASS_NAMES)
+        papers.write(folder, signatures, metrics, class_names=names)
 
     return PublishedVersion(path=publish(models_dir, name, write), metrics=metrics)
 

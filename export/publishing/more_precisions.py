@@ -28,6 +28,7 @@ from export.precisions.judged_rows import ComparedRows, SplitRows
 from export.precisions.make import FP32, Variants, make
 from export.publishing import checked_images, new_version, own_test_data
 from export.publishing.new_version import PublishedVersion, all_refused, step
+from export.sources import training_run
 from serving.repository import model_folder
 from serving.repository.model_folder import ModelFolder, Precision
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, Signature
@@ -55,7 +56,7 @@ def publish(
         version: A published version with model.onnx or model.w8.onnx; it is not changed.
         models_dir: The new version becomes `<models_dir>/<name>/<N>/`.
         precisions: Precisions to make; those that the version already has are made again.
-        data_dir: See training.data.cifar10.load. Must hold the test images of a version that was
+        data_dir: See training.sources.opening.find. Must hold the test images of a version that was
             trained here, and its training images.
         test_data: Test data of a version from elsewhere; see labelled_data.read. If the version
             recorded answers, they must be the answers to the same data.
@@ -122,9 +123,17 @@ def _judge_by_images(
     data_dir: Path | None,
 ) -> _Judge:
     """The images of a model that was trained here: held-out ones judge, test images report."""
-    test = checked_images.read(data_dir, "test", sha256=metrics["data"]["sha256"], used_by=version)
-    reported = ComparedRows(rows=SplitRows(split=test), classes=_recorded(version, metrics))
-    held_out = checked_images.read_held_out(data_dir, metrics["training"], used_by=version)
+    training = metrics["training"]
+    test = checked_images.read(
+        data_dir,
+        "test",
+        sha256=metrics["data"]["sha256"],
+        used_by=version,
+        side=training_run.image_size(training),
+    )
+    rows = SplitRows(split=test, class_names=metrics["class_names"])
+    reported = ComparedRows(rows=rows, classes=_recorded(version, metrics))
+    held_out = checked_images.read_held_out(data_dir, training, used_by=version)
     known: Mapping[Precision, Any] = {}
     reference = None
     if held_out:

@@ -25,7 +25,7 @@ class HeldOut:
         split: The n images, in the order of the training images.
         positions: Their positions among the training images, ascending, int64, shape (n,).
         training: All training images.
-        validation: Setting of the training that selected them: "stratified" or "tail".
+        validation: Setting of the training that selected them: "stratified", "tail" or "folder".
         seed: Seed of the training.
     """
 
@@ -34,6 +34,11 @@ class HeldOut:
     training: Split
     validation: str
     seed: int
+
+    @property
+    def classes(self) -> int:
+        """Number of classes of the training images."""
+        return int(self.training.labels.max()) + 1
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready values for metrics.json, from which the images can be selected again."""
@@ -74,6 +79,7 @@ def select(train: Split, training: Mapping[str, Any]) -> HeldOut:
         validation=settings["validation"],
         fraction=settings["validation_fraction"],
         seed=settings["seed"],
+        given=(training.get("data") or {}).get("validation_folder_images", 0),
     )
     positions = np.flatnonzero(held)
     if not len(positions):

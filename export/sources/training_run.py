@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 from export.errors import ExportError
 from serving import schemas
 from serving.schemas import SchemaError
-from training.data.cifar10 import CLASS_NAMES
 
 _MODEL_FILE = "model.keras"
 _METRICS_FILE = "metrics.json"
@@ -17,7 +17,10 @@ _CONFIG_FILE = "config.json"
 PICTURES = ("curves.png", "confusion_matrix.png")
 # Results of the trained model. A version has its own results, computed with the exported graph.
 _RESULTS = frozenset(
-    {"n", "top1", "top1_wilson_95", "loss", "per_class_accuracy", "confusion_matrix", "class_names"}
+    {
+        *("n", "top1", "top1_wilson_95", "balanced_accuracy", "macro_f1", "calibration_error"),
+        *("loss", "per_class_accuracy", "confusion_matrix", "class_names"),
+    }
 )
 
 
@@ -40,8 +43,15 @@ class TrainingRun:
 
     @property
     def model_name(self) -> str:
-        """The architecture: simcnn or resnet50."""
-        return str(self.metrics["model"])
+        """The architecture, such as simcnn; of keras:NAME the name alone, in lower case."""
+        name = str(self.metrics["model"])
+        prefix, _, family = name.partition(":")
+        return family.lower() if family and prefix == "keras" else name
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of the logits."""
+        return tuple(self.metrics["class_names"])
 
     @property
     def correct(self) -> int:
@@ -102,13 +112,33 @@ def read(path: Path) -> TrainingRun:
     except (LookupError, TypeError, ValueError) as error:
         msg = f"{metrics_file} cannot be understood ({error!r}); train again in another folder"
         raise ExportError(msg) from error
-    if not facts[0] or names != list(CLASS_NAMES):
+    if not facts[0] or not _are_names(names) or len(names) != len(run.metrics["confusion_matrix"]):
         msg = (
-            f"{metrics_file} is about the classes {names}, expected {list(CLASS_NAMES)}; pass a "
-            "run of `python -m training` on CIFAR-10's classes"
+            f"{metrics_file} is about the classes {names}, expected the names of two or more "
+            "classes, one for each row of its confusion matrix; train again in another folder"
         )
         raise ExportError(msg)
     return run
+
+
+def _are_names(names: object) -> bool:
+    return (
+        isinstance(names, list) and len(names) > 1 and all(isinstance(name, str) for name in names)
+    )
+
+
+def image_size(training: Mapping[str, Any]) -> int:
+    """Return the height and width of the images of a training; 32 if it does not record them.
+
+    Args:
+        training: Content of the run's metrics.json, or section `training` of a version's.
+    """
+    return int((training.get("config") or {}).get("image_size", 32))
+
+
+def is_of_pictures(training: Mapping[str, Any]) -> bool:
+    """Return whether a training was on pictures of any classes, and not on CIFAR-10."""
+    return bool(training.get("pictures"))
 
 
 def without_paths(value: Any) -> Any:  # noqa: ANN401  any JSON value

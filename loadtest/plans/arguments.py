@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from loadtest.plans.child_runs import CommonSettings
-from loadtest.rows.images import load_test_images
+from loadtest.rows.sources import open_test_images
 from loadtest.settings.arguments import output_folder, positive_int, target_address
 from loadtest.settings.connection_flags import add_flags, as_flags
 from loadtest.settings.data_flags import names_rows
@@ -85,4 +85,4 @@ def check_images(data_dir: Path | None, loads: Iterable[Sequence[str]]) -> None:
         UsageError: The test images are needed and cannot be read.
     """
     if not all(names_rows(flags) for flags in loads):
-        load_test_images(data_dir)
+        open_test_images(data_dir)

@@ -1,11 +1,14 @@
 """The source of the rows of a run: the one that its settings name."""
 
-from loadtest.rows import array_files, image_files
+from pathlib import Path
+
+from loadtest.rows import array_files, image_files, own_pictures
 from loadtest.rows.dataset import Source
 from loadtest.rows.images import LabelledImages, load_test_images, source_name
 from loadtest.rows.random_rows import RandomRows
 from loadtest.rows.synthetic_images import SyntheticImages
 from loadtest.settings.config import DataConfig, UsageError
+from training.data.cifar10 import resolve_data_dir
 
 
 def open_source(data: DataConfig) -> Source:
@@ -20,7 +23,7 @@ def open_source(data: DataConfig) -> Source:
         return SyntheticImages(data.synthetic, data.seed)
     path = data.inputs
     if path is None:
-        return LabelledImages(load_test_images(data.data_dir), source_name(data.data_dir))
+        return open_test_images(data.data_dir)
     if path.is_dir():
         return image_files.find(path)
     if path.suffix == ".npz":
@@ -29,3 +32,18 @@ def open_source(data: DataConfig) -> Source:
         return array_files.read_json_lines(path)
     msg = f"--inputs {path}: expected a folder of images, or a file that ends with .npz or .jsonl"
     raise UsageError(msg)
+
+
+def open_test_images(data_dir: Path | None) -> Source:
+    """Return the test images of a data set: CIFAR-10, or pictures of any classes.
+
+    Args:
+        data_dir: Folder, table or archive; None to use $CIFAR10_DIR.
+
+    Raises:
+        UsageError: They cannot be read.
+    """
+    pictures = own_pictures.find(resolve_data_dir(data_dir))
+    if pictures is not None:
+        return pictures
+    return LabelledImages(load_test_images(data_dir), source_name(data_dir))

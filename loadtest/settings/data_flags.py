@@ -16,7 +16,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags to a parser, as a group of their own."""
     group = parser.add_argument_group("data (default: CIFAR-10's test images)")
     add = group.add_mutually_exclusive_group().add_argument
-    add("--data-dir", type=Path, help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)")
+    add(
+        "--data-dir",
+        type=Path,
+        help="CIFAR-10 folder or archive, or the pictures of any classes that a model was trained "
+        "on (default: $CIFAR10_DIR)",
+    )
     add(
         "--inputs",
         type=Path,

@@ -15,8 +15,8 @@ from serving.tensors import image_decoder
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from serving.tensors.tensor_spec import DataType
 
-# A path, the content of a PNG or JPEG file, or pixels: uint8, shape (height, width, 3) or
-# (height, width), 0 to 255.
+# A path, the content of a PNG, JPEG, WebP or BMP file, or pixels: uint8, shape (height, width, 3)
+# or (height, width), 0 to 255.
 Picture = bytes | str | PathLike[str] | np.ndarray
 
 _NO_PILLOW = "Pillow is not installed; install the package with the extra pictures"
@@ -39,7 +39,10 @@ class PictureInput(NamedTuple):
 
 
 def contents(pictures: Iterable[Picture]) -> list[bytes]:
-    """Return the content of an image file for each picture; pixels become PNG files.
+    """Return the content of an image file for each picture.
+
+    Pixels become PNG files, and so do WebP and BMP files, which servers do not decode: a PNG file
+    has the same pixels.
 
     Raises:
         ImportError: pixels are given, and Pillow is not installed.
@@ -57,15 +60,18 @@ def read_pictures(
     width: int | None,
     channels: int = 3,
     resize: bool = False,
+    upright: bool = False,
 ) -> np.ndarray:
     """Decode pictures as the server decodes those of `classify`, with the same pixels.
 
     Args:
-        pictures: Paths or contents of PNG or JPEG files, or pixels.
+        pictures: Paths or contents of PNG, JPEG, WebP or BMP files, or pixels.
         height: Height in pixels; None for that of the first picture.
         width: Width in pixels; None for that of the first picture.
         channels: 3 for RGB, 1 for grey.
         resize: Whether pictures of another size are scaled, without keeping the aspect ratio.
+        upright: Whether they are turned as their EXIF data say. The signature `classify` of models
+            that `python -m training` trained on pictures of any classes does that.
 
     Returns:
         uint8, shape (pictures, height, width, channels), 0 to 255.
@@ -89,7 +95,11 @@ def read_pictures(
         if not resize:
             _check_size(_size(data, name), name, height, width)
         try:
-            pixels.append(image_decoder.decode(data, height=height, width=width, channels=channels))
+            pixels.append(
+                image_decoder.decode(
+                    data, height=height, width=width, channels=channels, upright=upright
+                )
+            )
         except InvalidInput as error:
             msg = f"{name}: {error.message}"
             raise ValueError(msg) from error
@@ -183,16 +193,39 @@ def listed(pictures: Iterable[Picture]) -> list[Picture]:
 
 def _content(picture: Picture, at: int) -> bytes:
     if isinstance(picture, bytes):
-        return picture
+        return _readable(picture)
     if isinstance(picture, np.ndarray):
         return _png(picture, at)
     if isinstance(picture, str | PathLike):
-        return Path(picture).read_bytes()
+        return _readable(Path(picture).read_bytes())
     msg = (
         f"picture {at} is of type {type(picture).__name__}, expected a path, the bytes of a file, "
         "or pixels as an array"
     )
     raise TypeError(msg)
+
+
+def _readable(data: bytes) -> bytes:
+    """Return a WebP or BMP file as a PNG file with the same pixels and EXIF data.
+
+    Other files stay as they are, and so do damaged ones, which the server then refuses.
+    """
+    if not (data.startswith(b"BM") or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")):
+        return data
+    try:
+        from PIL import Image  # noqa: PLC0415 - the client needs Pillow for these files only
+    except ImportError as error:
+        msg = f"cannot send a WebP or BMP file: {_NO_PILLOW}, or send PNG or JPEG files"
+        raise ImportError(msg) from error
+    file = io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(data), formats=("BMP", "WEBP")) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                return data
+            image.save(file, "PNG", exif=image.getexif())
+    except (OSError, SyntaxError, ValueError):
+        return data
+    return file.getvalue()
 
 
 def _png(pixels: np.ndarray, at: int) -> bytes:

@@ -247,10 +247,12 @@ def _image(features: Mapping[str, Feature], spec: FeatureSpec, index: int) -> np
         _raise_at(
             f"{spec.key}/raw", index, f"{spec.key}/encoded is given too, expected one of the two"
         )
+    size = {"height": height, "width": width, "channels": channels}
     for form, data in found.items():
-        decode = image_decoder.decode if form == "encoded" else image_decoder.raw
         try:
-            return decode(data, height=height, width=width, channels=channels)
+            if form == "raw":
+                return image_decoder.raw(data, **size)
+            return image_decoder.decode(data, **size, upright=spec.upright)
         except InvalidInput as error:
             _raise_at(f"{spec.key}/{form}", index, error.message)
     return None

@@ -8,7 +8,7 @@ serialized tf.Examples therefore has a feature spec for each input of the ONNX g
                  "dtype": "DT_FLOAT", "shape": [-1, 1], "tensor": "age"},
       "words":  {"kind": "variable", "key": "words", "default": [{"b64": ""}],
                  "dtype": "DT_STRING", "shape": [-1, -1], "tensor": "words"},
-      "images": {"kind": "image", "key": "image",
+      "images": {"kind": "image", "key": "image", "orientation": "exif",
                  "dtype": "DT_UINT8", "shape": [-1, 32, 32, 3], "tensor": "images"}}
 """
 
@@ -23,6 +23,7 @@ from typing import Any
 from serving.tensors.tensor_spec import DataType, TensorSpec
 
 Default = tuple[float | bytes, ...]
+_EXIF = "exif"
 
 
 class FeatureKind(StrEnum):
@@ -54,12 +55,15 @@ class FeatureSpec:
         kind: See `FeatureKind`.
         default: Fixed: the values of a missing feature's row, flat; None: the feature is required.
             Variable: one value for padding; None: zeros, or empty strings.
+        upright: Image: whether it is turned as its EXIF data says. TensorFlow does not do that, so
+            it is a rule of models that were trained on upright pictures.
     """
 
     tensor: TensorSpec
     key: str
     kind: FeatureKind = FeatureKind.FIXED
     default: Default | None = None
+    upright: bool = False
 
     def __post_init__(self) -> None:
         """Check that kind, dtype, shape and default fit together.
@@ -110,6 +114,8 @@ class FeatureSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the entry of this feature in signature.json."""
         entry = {"kind": self.kind.value, "key": self.key, **self.tensor.to_json()}
+        if self.upright:
+            entry["orientation"] = _EXIF
         if self.default is not None:
             entry["default"] = [
                 {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
@@ -129,8 +135,21 @@ class FeatureSpec:
             tensor=TensorSpec.from_json(entry),
             key=str(entry["key"]),
             kind=FeatureKind(entry["kind"]),
+            upright=_is_upright(entry.get("orientation")),
             default=None if default is None else tuple(_value(value) for value in default),
         )
+
+
+def _is_upright(orientation: object) -> bool:
+    """Read the field `orientation`.
+
+    Raises:
+        ValueError: it has an unknown value.
+    """
+    if orientation not in (None, _EXIF):
+        msg = f"orientation is {orientation!r}, expected {_EXIF!r} or nothing"
+        raise ValueError(msg)
+    return orientation == _EXIF
 
 
 def _is_picture(shape: tuple[int, ...]) -> bool:

@@ -4,9 +4,10 @@ Only PNG and JPEG are decoded. The size in the header is checked before the pixe
 Colours: for an input of three channels grey is repeated in all of them, for an input of one channel
 colours become their luminance; palettes are looked up, CMYK is converted; an alpha
 channel is dropped without blending, and 16-bit channels are cut to the upper byte, as in
-TensorFlow. The orientation in EXIF data is not applied, as in TensorFlow: rotate images before
-sending them. An image of another size is scaled to the model's size by bilinear interpolation with
-antialiasing, without keeping the aspect ratio; an image of the right size keeps its exact pixels.
+TensorFlow. The orientation in EXIF data is applied only if the feature spec says so, because
+TensorFlow does not apply it: for other models rotate images before sending them. An image of
+another size is scaled to the model's size by bilinear interpolation with antialiasing, without
+keeping the aspect ratio; an image of the right size keeps its exact pixels.
 """
 
 import io
@@ -25,9 +26,14 @@ _MAX_SCANNED_PIXELS = 20 * MAX_PIXELS
 _START_OF_SCAN = b"\xff\xda"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
+_ORIENTATION = 0x0112
+# Pillow's transposition for each value of EXIF's orientation, as in PIL.ImageOps.exif_transpose.
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
-def decode(data: bytes, *, height: int, width: int, channels: int = 3) -> np.ndarray:
+def decode(
+    data: bytes, *, height: int, width: int, channels: int = 3, upright: bool = False
+) -> np.ndarray:
     """Decode an image and scale it.
 
     Args:
@@ -35,6 +41,7 @@ def decode(data: bytes, *, height: int, width: int, channels: int = 3) -> np.nda
         height: Height of the result in pixels.
         width: Width of the result in pixels.
         channels: 3 for RGB, 1 for grey.
+        upright: Whether the image is turned as its EXIF data says, before it is scaled.
 
     Returns:
         uint8, shape (height, width, channels).
@@ -59,9 +66,12 @@ def decode(data: bytes, *, height: int, width: int, channels: int = 3) -> np.nda
             raise InvalidInput(msg)
         try:
             image.load()
+            turn = _TURNS.get(_orientation(image)) if upright else None
             pixels = _to_rgb(image).convert("RGB" if channels == 3 else "L")
         except Exception as error:  # Pillow raises various exceptions for damaged files
             raise _damaged(data, error) from error
+        if turn is not None:
+            pixels = pixels.transpose(turn)
         if pixels.size != (width, height):
             pixels = pixels.resize((width, height), resample=2)  # bilinear; always antialiased
         return np.asarray(pixels).reshape(height, width, channels)
@@ -158,6 +168,14 @@ def _open(data: bytes) -> Any:  # noqa: ANN401 - Pillow is imported late
         return kind(io.BytesIO(data))
     except Exception as error:  # see decode
         raise _damaged(data, error) from error
+
+
+def _orientation(image: Any) -> int:  # noqa: ANN401 - Pillow is imported late
+    """Return EXIF's orientation; 1, which is upright, if there is none or it cannot be read."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - damaged EXIF data raise various exceptions
+        return 1
 
 
 def _to_rgb(image: Any) -> Any:  # noqa: ANN401 - Pillow is imported late

@@ -1,6 +1,8 @@
 import re
+import subprocess
 
 import pytest
+from PIL import Image
 
 from training.__main__ import main
 
@@ -102,3 +104,20 @@ def test_a_newcomer_sees_the_training_and_nothing_else(run_command, image_dir, t
     assert lines[0] == "epoch 1 of 1: compiling the first step"
     assert lines[-2].startswith("epoch 1 of 1: loss ")
     assert lines[-1].startswith(f"{run_dir} finished: ")
+
+
+def test_wrong_pictures_are_told_before_tensorflow_is_imported(command, tmp_path):
+    """A folder of one class is refused in one line, and neither TensorFlow nor Keras is loaded."""
+    (tmp_path / "data" / "train" / "cat").mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(tmp_path / "data" / "train" / "cat" / "1.png")
+    arguments = command("simcnn", "--data-dir", tmp_path / "data", "--run-dir", tmp_path / "run")
+    arguments[1:1] = ["-X", "importtime"]
+
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+
+    told = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert done.returncode == 2
+    assert len(told) == 1
+    assert "has only the class 'cat', expected two or more" in told[0]
+    assert not re.search(r"\| +(keras|tensorflow)\b", done.stderr)
+    assert not (tmp_path / "run").exists()

@@ -10,7 +10,6 @@ from training.settings.recipes import TrainConfig
 
 # Each purpose has its own number, so that its draws are independent of the others'.
 SHUFFLE, AUGMENT, SPLIT, CUTOUT, PARTNER, SHARE = 1, 2, 3, 4, 5, 6
-_SIDE = 32  # rows and columns of an image
 
 Indices = npt.NDArray[np.int64]
 
@@ -23,7 +22,8 @@ class Draws:
         top: int64: first row of the crop in the image with its border, 0 to 2 * crop_padding.
         left: int64: first column of the crop, in the same range.
         mirrored: bool: whether the image is mirrored.
-        cutout_row: int64: row of the centre of the cutout square, 0 to 31; 0 without cutout.
+        cutout_row: int64: row of the centre of the cutout square, 0 to below the image's
+            size; 0 without cutout.
         cutout_column: int64: its column, in the same range.
         partner: int64: index of the training image that mixup mixes in, never the image itself
             unless it is the only one; without mixup the image itself.
@@ -70,7 +70,7 @@ def _cutout(indices: Indices, config: TrainConfig, epoch: int) -> tuple[Indices,
     if not config.cutout:
         return np.zeros_like(indices), np.zeros_like(indices)
     bits = random_bits(config.seed, epoch, indices, CUTOUT)
-    side = np.uint64(_SIDE)
+    side = np.uint64(config.image_size)
     return (bits % side).astype(np.int64), ((bits >> np.uint64(32)) % side).astype(np.int64)
 
 

@@ -9,13 +9,16 @@ import numpy.typing as npt
 
 from training.batches.augmentation import augment, mix_images, mix_targets
 from training.batches.draws import Draws, Indices, draw, order
-from training.data.cifar10 import CLASS_NAMES, Split
+from training.data.cifar10 import CLASS_NAMES
+from training.data.data_set import ImageRows
 from training.settings.recipes import TrainConfig
 
 
-def one_hot(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Return one-hot targets: float32, shape (n, 10). Label smoothing needs this form."""
-    return np.eye(len(CLASS_NAMES), dtype=np.float32)[labels]
+def one_hot(
+    labels: npt.NDArray[np.int64], classes: int = len(CLASS_NAMES)
+) -> npt.NDArray[np.float32]:
+    """Return one-hot targets: float32, shape (n, classes). Label smoothing needs this form."""
+    return np.eye(classes, dtype=np.float32)[labels]
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
@@ -24,6 +27,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is 
     Args:
         split: The training images.
         config: Seed, batch size and augmentation.
+        classes: Number of classes.
         multiple: Every batch holds a multiple of this number of images, which several devices
             need. Images left over, others in each epoch, are not used in that epoch. It must
             divide the batch size.
@@ -31,28 +35,33 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is 
     Attributes:
         epoch: Epoch from 0, set by EpochSetter at the start of each epoch. A counter in this class
             would restart at 0 after a resume.
+        classes: Number of classes.
+        side: Height and width of the images in pixels.
     """
 
     def __init__(
         self,
-        split: Split,
+        split: ImageRows,
         config: TrainConfig,
         *,
+        classes: int = len(CLASS_NAMES),
         multiple: int = 1,
         **kwargs: Any,  # noqa: ANN401  Keras' own
     ) -> None:
         super().__init__(**kwargs)
         self.epoch = 0
         self._used = len(split) // multiple * multiple
+        self.side = split.side
         self._split = split
         self._config = config
+        self.classes = classes
         self._order_of: tuple[int, npt.NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
         return math.ceil(self._used / self._config.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """Return a batch of the current epoch: uint8 (b, 32, 32, 3) and float32 (b, 10)."""
+        """Return a batch of the epoch: uint8 (b, side, side, 3) and float32 (b, classes)."""
         epoch, size = self.epoch, self._config.batch_size
         indices = self._order(epoch)[batch * size : (batch + 1) * size]
         images, targets, draws = self._augmented(indices, epoch)
@@ -69,12 +78,12 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is 
         config = self._config
         draws = draw(indices, config, epoch, count=len(self._split))
         images = augment(
-            self._split.images[indices],
+            self._split.take(indices),
             draws,
             crop_padding=config.crop_padding,
             cutout=config.cutout,
         )
-        return images, one_hot(self._split.labels[indices]), draws
+        return images, one_hot(self._split.labels[indices], self.classes), draws
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         cached = self._order_of
@@ -85,10 +94,19 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is 
 
 
 class ValidationBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
-    """Batches of a split in its own order, for validation."""
+    """Batches of a split in its own order, for validation; attributes as of TrainingBatches."""
 
-    def __init__(self, split: Split, batch_size: int, **kwargs: Any) -> None:  # noqa: ANN401  Keras' own
+    def __init__(
+        self,
+        split: ImageRows,
+        batch_size: int,
+        *,
+        classes: int = len(CLASS_NAMES),
+        **kwargs: Any,  # noqa: ANN401  Keras' own
+    ) -> None:
         super().__init__(**kwargs)
+        self.classes = classes
+        self.side = split.side
         self._split = split
         self._batch_size = batch_size
 
@@ -96,12 +114,12 @@ class ValidationBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras i
         return math.ceil(len(self._split) / self._batch_size)
 
     def __getitem__(self, batch: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """Return batch number `batch`: uint8 (b, 32, 32, 3) and float32 (b, 10)."""
+        """Return batch number `batch`: uint8 (b, side, side, 3) and float32 (b, classes)."""
         part = slice(batch * self._batch_size, (batch + 1) * self._batch_size)
-        return self._split.images[part], one_hot(self._split.labels[part])
+        return self._split.take(part), one_hot(self._split.labels[part], self.classes)
 
 
-def feed(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401  Keras takes either
+def feed(batches: TrainingBatches | ValidationBatches) -> Any:  # noqa: ANN401  Keras takes either
     """Return the batches in the form that the Keras backend reads fastest.
 
     For TensorFlow, Keras wraps a PyDataset in a tf.data pipeline with autotuning. The autotuning
@@ -117,8 +135,8 @@ def feed(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401  Keras takes ei
         # Called at the start of every epoch, after EpochSetter has set the epoch.
         lambda: (batches[number] for number in range(len(batches))),
         output_signature=(
-            tf.TensorSpec((None, 32, 32, 3), tf.uint8),
-            tf.TensorSpec((None, len(CLASS_NAMES)), tf.float32),
+            tf.TensorSpec((None, batches.side, batches.side, 3), tf.uint8),
+            tf.TensorSpec((None, batches.classes), tf.float32),
         ),
     ).apply(tf.data.experimental.assert_cardinality(len(batches)))
     options = tf.data.Options()

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data import image_folder, python_batch
+from training.data.data_set import DataSet, Rows
 
 CLASS_NAMES = (
     "airplane",
@@ -62,11 +63,11 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Split:
-    """Images with their labels.
+    """Images in memory with their labels.
 
     Attributes:
-        images: uint8, shape (n, 32, 32, 3), RGB, 0 to 255.
-        labels: int64, shape (n,): index of each image's class in CLASS_NAMES.
+        images: uint8, shape (n, side, side, 3), RGB, 0 to 255; CIFAR-10's have 32 pixels a side.
+        labels: int64, shape (n,): index of each image's class.
     """
 
     images: npt.NDArray[np.uint8]
@@ -74,6 +75,19 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def side(self) -> int:
+        """See ImageRows."""
+        return int(self.images.shape[1])
+
+    def take(self, rows: Rows) -> npt.NDArray[np.uint8]:
+        """See ImageRows."""
+        return np.asarray(self.images[rows])
+
+    def subset(self, rows: Rows) -> "Split":
+        """See ImageRows."""
+        return Split(images=self.images[rows], labels=self.labels[rows])
 
     def sha256(self) -> str:
         """Return the SHA-256 of the pixels, then the labels as little-endian int64.
@@ -85,32 +99,13 @@ class Split:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Cifar10:
-    """The whole data set.
-
-    Attributes:
-        train: 50,000 images (fewer in an image folder).
-        test: 10,000 images (fewer in an image folder).
-        variant: Layout the data was read from: "cifar-10-binary", "cifar-10-python",
-            "image-folder" or "keras-download". Results name it, because images recompressed as
-            JPEG lower the accuracy.
-        sha256: Digest of the test split, see Split.sha256.
-    """
-
-    train: Split
-    test: Split
-    variant: str
-    sha256: str
-
-
 def resolve_data_dir(flag: str | Path | None) -> Path | None:
     """Return the data folder or archive: the flag, else $CIFAR10_DIR, else None (download)."""
     chosen = str(flag) if flag is not None else os.environ.get(DATA_DIR_VARIABLE, "")
     return Path(chosen).expanduser() if chosen else None
 
 
-def load(data_dir: Path | None) -> Cifar10:
+def load(data_dir: Path | None) -> DataSet:
     """Read both splits.
 
     Args:
@@ -126,7 +121,9 @@ def load(data_dir: Path | None) -> Cifar10:
             way out.
     """
     variant, (train, test) = _read(data_dir, ("train", "test"))
-    return Cifar10(train=train, test=test, variant=variant, sha256=test.sha256())
+    return DataSet(
+        train=train, test=test, variant=variant, sha256=test.sha256(), class_names=CLASS_NAMES
+    )
 
 
 def load_split(data_dir: Path | None, name: SplitName) -> Split:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from training.batches.draws import order
-from training.data.cifar10 import Split
+from training.data.data_set import ImageRows
 from training.device_loop import programs
 from training.device_loop.programs import Program, State, Steps
 from training.settings.recipes import TrainConfig
@@ -38,8 +38,8 @@ class DeviceLoop:
     def __init__(
         self,
         model: keras.Model,
-        training: Split,
-        validation: Split,
+        training: ImageRows,
+        validation: ImageRows,
         config: TrainConfig,
         *,
         validation_batch: int,

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.batches.draws import Draws, draw
-from training.data.cifar10 import CLASS_NAMES, Split
+from training.data.data_set import ImageRows
 from training.device_loop.augmentation import augment, mix_images, mix_targets
 from training.settings.recipes import TrainConfig
 
@@ -30,7 +30,7 @@ jax.tree_util.register_dataclass(Draws, [field.name for field in fields(Draws)],
 
 
 class Images(NamedTuple):
-    """Images and labels of a split on the device: uint8 (n, 32, 32, 3) and int32 (n,)."""
+    """Images and labels of a split on the device: uint8 (n, side, side, 3) and int32 (n,)."""
 
     pixels: jax.Array
     labels: jax.Array
@@ -53,9 +53,9 @@ class Steps(NamedTuple):
 Program = Callable[[State, Steps, np.int32, np.int32], tuple[State, jax.Array]]
 
 
-def put(split: Split) -> Images:
+def put(split: ImageRows) -> Images:
     """Copy a split to the device."""
-    return Images(jnp.asarray(split.images), jnp.asarray(split.labels.astype(np.int32)))
+    return Images(jnp.asarray(split.take(slice(None))), jnp.asarray(split.labels.astype(np.int32)))
 
 
 def put_draws(count: int, config: TrainConfig, epoch: int) -> Draws:
@@ -67,7 +67,9 @@ def put_draws(count: int, config: TrainConfig, epoch: int) -> Draws:
     return Draws(**jax.device_put(small))
 
 
-def training_batch(images: Images, draws: Draws, indices: jax.Array, config: TrainConfig) -> Batch:
+def training_batch(
+    images: Images, draws: Draws, indices: jax.Array, config: TrainConfig, classes: int = 10
+) -> Batch:
     """Return the images and targets that TrainingBatches has for the same indices and epoch.
 
     Args:
@@ -75,15 +77,16 @@ def training_batch(images: Images, draws: Draws, indices: jax.Array, config: Tra
         draws: The epoch's choices for all training images.
         indices: int32, shape (b,): the images of the batch.
         config: The augmentation.
+        classes: Number of classes.
 
     Returns:
-        uint8 (b, 32, 32, 3) and float32 (b, 10).
+        uint8 (b, side, side, 3) and float32 (b, classes).
     """
     own = _of(draws, indices)
-    batch = _augmented(images, own, indices, config)
+    batch = _augmented(images, own, indices, config, classes)
     if not config.mixup:
         return batch
-    partners = _augmented(images, _of(draws, own.partner), own.partner, config)
+    partners = _augmented(images, _of(draws, own.partner), own.partner, config, classes)
     return (
         mix_images(batch[0], partners[0], own.share),
         mix_targets(batch[1], partners[1], own.share),
@@ -96,10 +99,11 @@ def training_program(model: keras.Model, config: TrainConfig) -> Any:  # noqa: A
     The state has the trainable, non-trainable, optimizer's and metrics' variables. It is donated:
     its arrays cannot be used after the call.
     """
+    classes = model.output_shape[-1]
 
     def step(state: State, steps: Steps, indices: jax.Array) -> tuple[State, jax.Array]:
         assert steps.draws is not None  # noqa: S101  for mypy
-        batch = training_batch(steps.images, steps.draws, indices, config)
+        batch = training_batch(steps.images, steps.draws, indices, config, classes)
         logs, state = model.train_step(state, batch)
         return state, logs["loss"]
 
@@ -111,10 +115,11 @@ def validation_program(model: keras.Model) -> Any:  # noqa: ANN401  a JAX functi
 
     The state has the trainable, non-trainable and metrics' variables. It is donated.
     """
+    classes = model.output_shape[-1]
 
     def step(state: State, steps: Steps, indices: jax.Array) -> tuple[State, jax.Array]:
         pixels, labels = steps.images
-        batch = pixels[indices], _one_hot(labels[indices])
+        batch = pixels[indices], _one_hot(labels[indices], classes)
         logs, state = model.test_step(state, batch)
         return state, logs["loss"]
 
@@ -137,7 +142,7 @@ def build_metrics(model: keras.Model) -> None:
     """Create the variables of optimizer and metrics, which `fit` does at its first batch."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    zeros = np.zeros((1, len(CLASS_NAMES)), np.float32)
+    zeros = np.zeros((1, model.output_shape[-1]), np.float32)
     model.compute_metrics(None, zeros, zeros)
     model.reset_metrics()
 
@@ -179,11 +184,13 @@ def _many(step: Callable[[State, Steps, jax.Array], tuple[State, jax.Array]]) ->
     return jax.jit(run, donate_argnums=0)
 
 
-def _augmented(images: Images, draws: Draws, indices: jax.Array, config: TrainConfig) -> Batch:
+def _augmented(
+    images: Images, draws: Draws, indices: jax.Array, config: TrainConfig, classes: int
+) -> Batch:
     pixels = augment(
         images.pixels[indices], draws, crop_padding=config.crop_padding, cutout=config.cutout
     )
-    return pixels, _one_hot(images.labels[indices])
+    return pixels, _one_hot(images.labels[indices], classes)
 
 
 def _of(draws: Draws, indices: jax.Array) -> Draws:
@@ -191,5 +198,5 @@ def _of(draws: Draws, indices: jax.Array) -> Draws:
     return selected
 
 
-def _one_hot(labels: jax.Array) -> jax.Array:
-    return jax.nn.one_hot(labels, len(CLASS_NAMES), dtype=jnp.float32)
+def _one_hot(labels: jax.Array, classes: int) -> jax.Array:
+    return jax.nn.one_hot(labels, classes, dtype=jnp.float32)

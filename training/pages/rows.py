@@ -11,6 +11,10 @@ _STEP = 24
 _LETTER = 7.6  # mean width of a letter on a phone
 _LONGEST = 22
 _CELL = 34
+# With more columns cells are small, have no text, and some names are left out.
+_MOST_LARGE_CELLS = 25
+_SMALL_CELL = 9
+_LINE = 15  # height of a name
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ def matrix_chart(
 ) -> Drawing:
     """Return a matrix of counts; the shade of a cell is its share of the row.
 
+    With more than 25 columns the cells are small, and have their numbers in the tooltips alone.
+
     Args:
         labels: Names of the rows.
         columns: Names of the columns.
@@ -107,15 +113,23 @@ def matrix_chart(
         name: What the matrix shows, for screen readers.
         cell_text: Returns a cell's text from its count and its share of the row; may be empty.
     """
-    left, top = 82, 78
+    is_large = len(columns) > _MOST_LARGE_CELLS
+    cell, gap = (_SMALL_CELL, 0.5) if is_large else (_CELL, 1)
+    named = -(-_LINE // cell)  # every so many names there is room for one
+    longest = max((len(shortened(label)) for label in (*labels, *columns)), default=0)
+    left, top = max(82.0, 8 + 6.6 * longest), max(78.0, 12 + 6 * longest)
     drawn = []
-    for column, column_name in enumerate(columns):
-        turned = f"translate({left + _CELL * (column + 0.5) + 4:g} {top - 8}) rotate(-55)"
-        drawn.append(shape("text", column_name, style="tick", transform=turned))
+    for column, column_name in list(enumerate(columns))[::named]:
+        turned = f"translate({left + cell * (column + 0.5) + 4:g} {top - 8:g}) rotate(-55)"
+        drawn.append(shape("text", shortened(column_name), style="tick", transform=turned))
     for row, label in enumerate(labels):
-        y, total = top + _CELL * row, sum(counts[row])
-        drawn.append(shape("text", label, style="tick end", x=left - 7, y=y + _CELL / 2 + 4.5))
+        y, total = top + cell * row, sum(counts[row])
+        if row % named == 0:
+            middle = y + cell / 2 + 4.5
+            drawn.append(shape("text", shortened(label), style="tick end", x=left - 7, y=middle))
         for column, count in enumerate(counts[row][: len(columns)]):
+            if is_large and not count:
+                continue
             share = count / total if total else 0.0
             opacity = share**0.6  # more than proportional, so that a share of 2 % is visible
             drawn.append(
@@ -124,20 +138,26 @@ def matrix_chart(
                     style=f"cell {style}",
                     title=f"{label} answered as {columns[column]}: {count:,} of {total:,}",
                     fill_opacity=opacity,
-                    x=left + _CELL * column + 1,
-                    y=y + 1,
-                    width=_CELL - 2,
-                    height=_CELL - 2,
-                    rx=3,
+                    x=left + cell * column + gap,
+                    y=y + gap,
+                    width=cell - 2 * gap,
+                    height=cell - 2 * gap,
+                    rx=3 * gap,
                 )
             )
-            if text := cell_text(count, share):
+            if not is_large and (text := cell_text(count, share)):
                 strong = " strong" if opacity > 0.62 else ""
-                x = left + _CELL * (column + 0.5)
+                x = left + cell * (column + 0.5)
                 drawn.append(
-                    shape("text", text, style=f"count middle{strong}", x=x, y=y + _CELL / 2 + 4.5)
+                    shape("text", text, style=f"count middle{strong}", x=x, y=y + cell / 2 + 4.5)
                 )
-    width, height = left + _CELL * len(columns) + 12, top + _CELL * len(labels) + 6
+    # A turned name reaches beyond its column.
+    ends = [
+        left + cell * (column + 0.5) + 8 + 3.8 * len(shortened(column_name))
+        for column, column_name in list(enumerate(columns))[::named]
+    ]
+    width = max(WIDTH if len(columns) < 10 else 0, left + cell * len(columns) + 12, *ends)
+    height = top + cell * len(labels) + 6
     return Drawing(name, width, height, drawn)
 
 

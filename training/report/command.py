@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_data_dir(
         parser,
-        "CIFAR-10 as the runs were trained on, for sample pictures, mistakes and paired "
+        "the data that the runs were trained on, for sample pictures, mistakes and paired "
         "comparisons",
         otherwise="they are left out",
     )

@@ -57,7 +57,9 @@ def build(runs: Sequence[RunRecord], evidence: Evidence) -> Page:
     blocks += [*_published(finished), *_method(), _digests(runs)]
     now = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
     count = "1 finished run" if len(finished) == 1 else f"{len(finished)} finished runs"
-    return Page("Training report", f"CIFAR-10 classifiers, {count}; written {now} UTC.", blocks)
+    data = {"CIFAR-10" if run.is_of_reference_data else "picture" for run in runs}
+    kinds = " and ".join(sorted(data))
+    return Page("Training report", f"{kinds} classifiers, {count}; written {now} UTC.", blocks)
 
 
 def _rank(run: RunRecord) -> tuple[bool, float, str]:
@@ -75,7 +77,8 @@ def _missing(runs: Sequence[RunRecord], evidence: Evidence) -> list[Block]:
 
 
 def _published(runs: Sequence[RunRecord]) -> list[Block]:
-    models = [name for name in PUBLISHED if any(run.settings["model"] == name for run in runs)]
+    trained = {run.settings["model"] for run in runs if run.is_of_reference_data}
+    models = [name for name in PUBLISHED if name in trained]
     if not models:
         return []
     text = (

@@ -10,9 +10,10 @@ import keras
 
 from training.batches.feeding import EpochSetter, TrainingBatches, ValidationBatches, feed
 from training.batches.validation_split import split_validation, trim
-from training.data.cifar10 import Cifar10, Split
+from training.data.data_set import DataSet, ImageRows
 from training.device_loop.averages import SwapAverages
 from training.model import architectures, averaged_statistics, fast_layers, optimizer
+from training.model.architectures import Interface
 from training.run import checkpoint, early_stopping, tensorboard_logs
 from training.run.callbacks import CheckpointSaver, DivergenceStop, EpochRecorder, write_history
 from training.run.interruption import InterruptBetweenSteps
@@ -37,15 +38,17 @@ class Session:
         checkpoint_every: Epochs between two checkpoints.
         budget: The time budget; None if there is none.
         mlflow: The run in MLflow; None if MLflow is not used.
+        licence: Licence of the pictures; None if it is not known.
     """
 
     run_dir: Path
-    data: Cifar10
+    data: DataSet
     devices: list[str]
     on_device: bool
     checkpoint_every: int
     budget: TimeBudget | None
     mlflow: MlflowRun | None
+    licence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,12 @@ def _fit(config: TrainConfig, session: Session, *, epochs: int) -> Trained:
     The schedule and the averages are those of `config.epochs`.
     """
     share = len(session.devices)
-    training, validation = split_validation(session.data.train, session.data.test, config)
+    data = session.data
+    training, validation = split_validation(
+        data.train, data.test, config, given=data.validation_images
+    )
     validation = trim(validation, share)
-    model = _compiled_model(config, len(training) // share * share)
+    model = _compiled_model(config, len(training) // share * share, classes=len(data.class_names))
     checkpoints = session.run_dir / "checkpoints"
     history = checkpoint.restore(checkpoints, model)
     recorder = EpochRecorder(session.run_dir, history)
@@ -160,11 +166,15 @@ def _fit(config: TrainConfig, session: Session, *, epochs: int) -> Trained:
     return Trained(model, history, saved_epoch, epochs, counts)
 
 
-def _compiled_model(config: TrainConfig, images: int) -> keras.Model:
+def _compiled_model(config: TrainConfig, images: int, *, classes: int) -> keras.Model:
     """Return the model with its optimizer and loss for a training on so many images an epoch."""
     steps = math.ceil(images / config.batch_size)
     model = architectures.build(
-        config.model, weights=config.weights, upsample=config.upsample, stem=config.stem
+        config.model,
+        weights=config.weights,
+        upsample=config.upsample,
+        stem=config.stem,
+        interface=Interface(image_size=config.image_size, classes=classes),
     )
     if optimizer.use_fast_layers(config):
         model = fast_layers.accelerate(model)
@@ -172,7 +182,7 @@ def _compiled_model(config: TrainConfig, images: int) -> keras.Model:
         momentum = optimizer.averaging_momentum(config, steps_per_epoch=steps)
         model = averaged_statistics.average(model, momentum)
     model.compile(
-        optimizer=optimizer.build(config, steps_per_epoch=steps),
+        optimizer=optimizer.build(config, steps_per_epoch=steps, model=model),
         loss=keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=config.label_smoothing
         ),
@@ -187,7 +197,7 @@ def _run_epochs(
     session: Session,
     model: keras.Model,
     *,
-    splits: tuple[Split, Split],
+    splits: tuple[ImageRows, ImageRows],
     callbacks: list[keras.callbacks.Callback],
     epochs: range,
 ) -> None:
@@ -197,12 +207,17 @@ def _run_epochs(
         # The module imports JAX.
         from training.device_loop.loop import DeviceLoop  # noqa: PLC0415
 
-        loop = DeviceLoop(model, training, validation, config, validation_batch=_VALIDATION_BATCH)
+        size = _validation_batch(config)
+        loop = DeviceLoop(model, training, validation, config, validation_batch=size)
         loop.fit(epochs=epochs.stop, initial_epoch=epochs.start, callbacks=callbacks)
         return
     share = len(session.devices)
-    batches = TrainingBatches(training, config, multiple=share)
-    validation_batches = ValidationBatches(validation, _VALIDATION_BATCH // share * share)
+    classes = len(session.data.class_names)
+    batches = TrainingBatches(training, config, classes=classes, multiple=share)
+    size = _validation_batch(config)
+    validation_batches = ValidationBatches(
+        validation, max(1, size // share) * share, classes=classes
+    )
     model.fit(
         feed(batches),
         validation_data=feed(validation_batches),
@@ -212,6 +227,11 @@ def _run_epochs(
         callbacks=[EpochSetter(batches), *callbacks],
         verbose=0,  # EpochProgress takes the place of Keras' progress bar
     )
+
+
+def _validation_batch(config: TrainConfig) -> int:
+    """Return the images of a step of validation: 500 of CIFAR-10's size, fewer of larger ones."""
+    return max(8, _VALIDATION_BATCH * 32 * 32 // config.image_size**2)
 
 
 def _callbacks(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from training import schemas, storage
-from training.data.cifar10 import Cifar10
+from training.data.data_set import DataSet
 from training.evaluation.provenance import package_commit
 from training.run import checkpoint
 from training.schemas import SchemaError
@@ -95,7 +95,14 @@ def read(run_dir: Path, config: TrainConfig) -> dict[str, Any]:
     return run
 
 
-def begin(run_dir: Path, config: TrainConfig, data: Cifar10, run: dict[str, Any]) -> dict[str, Any]:
+def begin(
+    run_dir: Path,
+    config: TrainConfig,
+    data: DataSet,
+    run: dict[str, Any],
+    *,
+    licence: str | None = None,
+) -> dict[str, Any]:
     """Write config.json for a new run, or check that an existing one continues with its data.
 
     Args:
@@ -103,20 +110,27 @@ def begin(run_dir: Path, config: TrainConfig, data: Cifar10, run: dict[str, Any]
         config: Settings of the run.
         data: The data set.
         run: What `read` returned.
+        licence: Licence of the pictures.
 
     Returns:
-        Content of config.json: "config", "data" (variant and digests), "git_commit" of the first
+        Content of config.json: "config", "data" (variant and digests; of pictures of any classes
+        also "class_names", "validation_folder_images" and "listing_sha256"), "pictures" (their
+        facts and licence, not of CIFAR-10), "git_commit" of the first
         session, and "resumed_with_git_commits" of later sessions, if they differ.
 
     Raises:
         ConfigError: The run was started with other data.
         StorageError: The folder or the file cannot be written.
     """
-    facts = {
+    facts: dict[str, Any] = {
         "variant": data.variant,
         "train_sha256": data.train.sha256(),
         "test_sha256": data.sha256,
     }
+    if data.facts:
+        facts["class_names"] = list(data.class_names)
+        facts["listing_sha256"] = data.facts["listing_sha256"]
+        facts["validation_folder_images"] = data.validation_images
     commit = package_commit(__name__)
     if not run:
         run = {
@@ -134,6 +148,9 @@ def begin(run_dir: Path, config: TrainConfig, data: Cifar10, run: dict[str, Any]
     elif commit not in (run["git_commit"], *run["resumed_with_git_commits"]):
         _log.warning("resuming at commit %s a run started at %s", commit, run["git_commit"])
         run["resumed_with_git_commits"].append(commit)
+    if data.facts:
+        kept = licence or run.get("pictures", {}).get("licence")
+        run["pictures"] = {"licence": kept, **data.facts}
     run["config"] = config.as_dict()  # adds settings that are newer than the run
     storage.make_folder(run_dir)
     checkpoint.write_json(run_dir / "config.json", schemas.RUN.stamped(run))

@@ -17,12 +17,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
+import numpy as np
 
 from training import devices, environment, plots, schemas
-from training.data.cifar10 import CLASS_NAMES, load
+from training.batches.validation_split import split_validation
+from training.data.data_set import DataSet
 from training.device_loop.choice import use_device_loop
+from training.evaluation import temperature
+from training.evaluation.accuracy import score
 from training.model import architectures
-from training.model.predictions import evaluate
+from training.model.predictions import evaluate, logits_of_rows
 from training.run import checkpoint, fitting, folder
 from training.run.callbacks import read_history
 from training.run.fitting import Session, Trained
@@ -30,6 +34,7 @@ from training.run.mlflow_run import MlflowRun
 from training.run.time_budget import TimeBudget
 from training.schemas import SchemaError
 from training.settings.recipes import ConfigError, TrainConfig
+from training.sources import opening
 
 _log = logging.getLogger(__name__)
 
@@ -57,16 +62,20 @@ def train(
     device_count: int | Literal["all"] = 1,
     mlflow: str | None = None,
     checkpoint_every: int = 1,
+    refuse_broken: bool = False,
+    licence: str | None = None,
 ) -> RunResult:
     """Train, or resume a killed run, and evaluate on the test images.
 
     Args:
         config: Settings; they must be the same as before if `run_dir` holds a run.
         run_dir: The run folder; it is created if it is missing.
-        data_dir: See training.data.cifar10.load.
+        data_dir: See training.sources.opening.find.
         device_count: Number of GPUs that divide each batch; it may change when a run is resumed.
         mlflow: MLflow server, store or folder to log to as well, see training.run.mlflow_run.
         checkpoint_every: Epochs between two checkpoints; it may change when a run is resumed.
+        refuse_broken: Whether a file that is no readable picture is an error.
+        licence: Licence of the pictures, for the model card; None if it is not known.
 
     Returns:
         The result. A finished run is not trained again.
@@ -90,7 +99,7 @@ def train(
         return finished
     names = devices.choose(device_count, config)
     on_device = use_device_loop(config, len(names))
-    data = load(data_dir)
+    data = _load(data_dir, config, refuse_broken=refuse_broken)
     with folder.lock(run_dir):
         finished = _finished(run_dir, tracker)
         if finished:
@@ -104,8 +113,20 @@ def train(
             checkpoint_every=checkpoint_every,
             budget=budget,
             mlflow=tracker,
+            licence=licence,
         )
         return _train(config, session)
+
+
+def _load(data_dir: Path | None, config: TrainConfig, *, refuse_broken: bool) -> DataSet:
+    data = opening.load(data_dir, config.image_size, refuse_broken=refuse_broken)
+    if data.facts:
+        _log.info(
+            "%d classes, %s training and %s test pictures at %dx%d pixels",
+            *(len(data.class_names), f"{len(data.train):,}", f"{len(data.test):,}"),
+            *(config.image_size, config.image_size),
+        )
+    return data
 
 
 def _finished(run_dir: Path, tracker: MlflowRun | None) -> RunResult | None:
@@ -124,7 +145,9 @@ def _finished(run_dir: Path, tracker: MlflowRun | None) -> RunResult | None:
 
 def _train(config: TrainConfig, session: Session) -> RunResult:
     run_dir, tracker = session.run_dir, session.mlflow
-    run = folder.begin(run_dir, config, session.data, folder.read(run_dir, config))
+    run = folder.begin(
+        run_dir, config, session.data, folder.read(run_dir, config), licence=session.licence
+    )
     policy = keras.config.dtype_policy()
     keras.utils.set_random_seed(config.seed)
     try:
@@ -165,6 +188,44 @@ def _policy_name(config: TrainConfig) -> str:
     return "float32" if config.mixed_precision == "none" else f"mixed_{config.mixed_precision}"
 
 
+def _calibrate(model: keras.Model, config: TrainConfig, session: Session) -> dict[str, Any]:
+    """Divide a model's logits by the temperature that fits the validation images best.
+
+    The last layer is linear, so that dividing its weights by the temperature divides the logits:
+    the graph stays the same.
+
+    Returns:
+        Section `calibration` of metrics.json: the temperature; and of validation and test images
+        the calibration error and cross-entropy before, and the error after.
+    """
+    data = session.data
+    _, validation = split_validation(data.train, data.test, config, given=data.validation_images)
+    logits = logits_of_rows(model, validation)
+    chosen = temperature.fit(logits, validation.labels)
+    before = score(logits_of_rows(model, data.test), data.test.labels, None, data.class_names)
+    layer = model.get_layer("logits")
+    layer.set_weights([weights / np.float32(chosen) for weights in layer.get_weights()])
+
+    def error(scale: float) -> float:
+        evaluation = score(logits / np.float32(scale), validation.labels, None, data.class_names)
+        return evaluation.calibration_error
+
+    section = {
+        "temperature": chosen,
+        "validation_images": len(validation),
+        "validation_error_before": error(1.0),
+        "validation_error_after": error(chosen),
+        "test_error_before": before.calibration_error,
+        "test_loss_before": before.loss,
+    }
+    _log.info(
+        "temperature %.3f: calibration error of the validation images %.2f %%, before %.2f %%",
+        *(chosen, 100 * section["validation_error_after"]),
+        100 * section["validation_error_before"],
+    )
+    return {"calibration": section}
+
+
 def _finish(config: TrainConfig, session: Session, trained: Trained) -> dict[str, Any]:
     """Save the model in float32, evaluate it on the test images, and save the figures.
 
@@ -177,14 +238,17 @@ def _finish(config: TrainConfig, session: Session, trained: Trained) -> dict[str
     model = architectures.rebuild(
         trained.model, config.model, upsample=config.upsample, stem=config.stem
     )
+    calibrated = _calibrate(model, config, session) if config.calibrate else {}
     checkpoint.write_model(run_dir / "model.keras", model)
-    result = evaluate(model, session.data.test)
+    names = session.data.class_names
+    result = evaluate(model, session.data.test, names)
     title = f"{config.model}, recipe {config.recipe}, seed {config.seed}"
     plots.save_curves(run_dir / "curves.png", history, title)
     plots.save_confusion_matrix(
         run_dir / "confusion_matrix.png",
         result.confusion_matrix,
         f"{title}: {result.top1:.2%} of {result.n:,} test images",
+        names,
     )
     return {
         "model": config.model,
@@ -195,7 +259,8 @@ def _finish(config: TrainConfig, session: Session, trained: Trained) -> dict[str
         **_stopping(config, trained),
         **({"time_budget": session.budget.summary()} if session.budget else {}),
         **result.as_dict(),
-        "class_names": list(CLASS_NAMES),
+        **calibrated,
+        "class_names": list(names),
         "imagenet_weights": architectures.has_imagenet_preprocessing(model),
         "last_epoch": history[-1],
         # Speed of the median epoch, so that compiling in the first epoch does not count.

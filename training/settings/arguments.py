@@ -17,8 +17,10 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command, with its flags in the groups that --help shows."""
     parser = argparse.ArgumentParser(
         prog="python -m training",
-        usage="%(prog)s {simcnn,resnet50} [flags]\n       %(prog)s report RUN [RUN ...]",
-        description="Train a CIFAR-10 classifier. The same command resumes a run that was killed.",
+        usage="%(prog)s {simcnn,resnet50,keras:NAME} [flags]\n       %(prog)s inspect DIR\n"
+        "       %(prog)s predict RUN PATH [PATH ...]\n       %(prog)s report RUN [RUN ...]",
+        description="Train a classifier of CIFAR-10 or of your own pictures. The same command "
+        "resumes a run that was killed.",
         epilog="Settings that are not given come from the recipe. The variable KERAS_BACKEND "
         "chooses tensorflow (default), jax or torch. docs/retraining.md explains each flag; "
         f"`python -m training report --help` is about reports of finished runs. {_differences()}",
@@ -26,7 +28,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "model",
         choices=get_args(recipes.ModelName),
-        help="architecture: simcnn (122,570 parameters) or resnet50 (25,696,138)",
+        help="architecture: simcnn (122,570 parameters for CIFAR-10), resnet50 (25,696,138), or "
+        "keras:NAME, a family of keras.applications with its preprocessing in the graph",
     )
     parser.add_argument("--version", action="version", version=program_version())
     _files(parser.add_argument_group("files"))
@@ -65,8 +68,19 @@ def add_data_dir(
 def _files(group: argparse._ArgumentGroup) -> None:
     add_data_dir(
         group,
-        "folder or archive with CIFAR-10 as binary or Python batches or as train/<class>/ and "
-        "test/<class>/ images",
+        "folder of pictures as train/<class>/ and test/<class>/ or as <class>/, table of paths and "
+        "labels, data set of Hugging Face; or folder or archive with CIFAR-10 as binary or Python "
+        "batches",
+    )
+    group.add_argument(
+        "--refuse-broken",
+        action="store_true",
+        help="end with code 2 if a file is no readable picture, and do not leave it out",
+    )
+    group.add_argument(
+        "--data-licence",
+        metavar="TEXT",
+        help="licence of the pictures, for the model card of a published version",
     )
     group.add_argument(
         "--run-dir",
@@ -86,8 +100,8 @@ def _learning(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--recipe",
         choices=get_args(recipes.RecipeName),
-        default="best",
-        help="best (default); report: the published protocol with its flaws, for comparison, with "
+        help="best (default); finetune (default of keras:NAME): for trained --weights; "
+        "report: the published protocol with its flaws, for comparison, with "
         "the differences listed below; gpu-5min and gpu-15min: for resnet50 on a fast GPU",
     )
     group.add_argument(
@@ -145,6 +159,12 @@ def _learning(group: argparse._ArgumentGroup) -> None:
         "of the best one; 0 is off (default)",
     )
     group.add_argument(
+        "--calibrate",
+        action=argparse.BooleanOptionalAction,
+        help="divide the logits of the saved model by the temperature that fits the validation "
+        "images best, so that its probabilities are nearer to its accuracy",
+    )
+    group.add_argument(
         "--time-budget",
         type=int,
         metavar="SECONDS",
@@ -169,7 +189,7 @@ def _images(group: argparse._ArgumentGroup) -> None:
         "--cutout",
         type=int,
         metavar="PIXELS",
-        help="cut a square of this side out of each training image, 0 to 32; 0 is off",
+        help="cut a square of this side out of each training image; 0 is off",
     )
     group.add_argument(
         "--mixup",
@@ -182,7 +202,8 @@ def _images(group: argparse._ArgumentGroup) -> None:
         "--validation",
         choices=get_args(recipes.Validation),
         help="validation images: the same share of each class of the training images (stratified), "
-        "their tail, or the test images; with test, no image is held out to judge the export's "
+        "their tail, those of the folder val (folder, the default if there is one), or the test "
+        "images; with test, no image is held out to judge the export's "
         "variants, and the run has no place in a report's ranking",
     )
     group.add_argument(
@@ -197,8 +218,27 @@ def _start(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--weights",
         metavar="none|imagenet|PATH",
-        help="initial weights; PATH is a .keras file of an earlier run, or an .h5 file of "
-        "ResNet50's ImageNet weights without top",
+        help="initial weights; PATH is a .keras file of an earlier run, or an .h5 file of the "
+        "body's weights without top, as Keras distributes them",
+    )
+    group.add_argument(
+        "--freeze-epochs",
+        type=int,
+        metavar="N",
+        help="epochs in which only the head is trained, the layers behind the body",
+    )
+    group.add_argument(
+        "--backbone-rate",
+        type=float,
+        metavar="X",
+        help="learning rate of the body as a share of that of the head, 0 to 1",
+    )
+    group.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="height and width to which pictures are scaled, 32 to 1024 (default 96; CIFAR-10 has "
+        "32)",
     )
     group.add_argument(
         "--upsample",

@@ -66,14 +66,15 @@ def test_unreadable_metrics_are_refused(tmp_path, content):
         training_run.read(tmp_path)
 
 
-def test_other_classes_are_refused(run_dir, tmp_path):
-    """A run with other classes is refused, because the served class names are CIFAR-10's."""
+@pytest.mark.parametrize("names", [["submarine"], [str(i) for i in range(11)], [1] * 10, None])
+def test_names_that_are_not_those_of_the_classes_are_refused(run_dir, tmp_path, names):
+    """Class names have to be texts, one for each row of the confusion matrix."""
     shutil.copytree(run_dir, tmp_path / "run")
     metrics = json.loads((run_dir / "metrics.json").read_text())
-    metrics["class_names"][0] = "submarine"
+    metrics["class_names"] = names
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
 
-    with pytest.raises(ExportError, match="submarine"):
+    with pytest.raises(ExportError, match=r"is about the classes .*, expected the names"):
         training_run.read(tmp_path / "run")
 
 

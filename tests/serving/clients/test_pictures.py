@@ -10,7 +10,7 @@ from image_files import png
 from PIL import Image
 from running import servers
 
-from serving.client import AsyncPredictClient, PredictClient, read_pictures
+from serving.client import AsyncPredictClient, PredictClient, PredictError, read_pictures
 
 BUNDLED = Path(__file__).parents[3] / "models"
 
@@ -141,3 +141,30 @@ def test_without_pillow_files_are_sent_and_pixels_are_refused(classifier, pictur
         classify(PredictClient, classifier, [pixels])
     with pytest.raises(ImportError, match="cannot read picture 0: Pillow is not installed"):
         read_pictures([picture.read_bytes()], height=32, width=32)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("WEBP", "RGB"), ("WEBP", "RGBA"), ("BMP", "RGB")])
+def test_files_that_servers_do_not_decode_are_sent_as_png(classifier, tmp_path, kind, mode):
+    """WebP and BMP files get the classes of their pixels, and keep their EXIF data."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, len(mode)), dtype=np.uint8)
+    file = tmp_path / "picture"
+    Image.fromarray(pixels).save(file, kind, lossless=True, exif=exif)
+    with Image.open(file) as image:
+        expected = np.asarray(image.convert("RGB"))
+
+    with PredictClient(classifier) as client:
+        found, same = client.classify("simcnn", [file, expected])
+
+    assert found == same
+    assert (read_pictures([file], height=32, width=32)[0] == expected).all()
+    turned = read_pictures([file], height=32, width=32, upright=True)[0]
+    if kind == "WEBP":
+        assert (turned == np.rot90(expected, -1)).all()
+
+
+def test_damaged_files_of_another_kind_are_refused_by_the_server(classifier):
+    """A damaged WebP file is sent as it is, and the server says what it is."""
+    with PredictClient(classifier) as client, pytest.raises(PredictError, match="neither a PNG"):
+        client.classify("simcnn", [b"RIFF    WEBP"])

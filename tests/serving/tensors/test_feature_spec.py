@@ -20,14 +20,24 @@ IMAGES = example_models.spec(DataType.DT_UINT8, -1, 4, 6, 3, tensor="images")
         FeatureSpec(tensor=WORDS, key="w", kind=FeatureKind.VARIABLE, default=(b"\xff",)),
         FeatureSpec(tensor=IMAGES, key="image", kind=FeatureKind.IMAGE),
         FeatureSpec(tensor=GREY, key="image", kind=FeatureKind.IMAGE),
+        FeatureSpec(tensor=IMAGES, key="image", kind=FeatureKind.IMAGE, upright=True),
     ],
-    ids=["required", "default", "variable", "image", "grey floats"],
+    ids=["required", "default", "variable", "image", "grey floats", "upright"],
 )
 def test_specs_survive_signature_json(spec):
     """A spec is the same after a round trip through JSON text, bytes included."""
     text = json.dumps(spec.to_json())
 
     assert FeatureSpec.from_json(json.loads(text)) == spec
+
+
+def test_an_unknown_orientation_is_refused():
+    """The only rule is `exif`; the message names what was received."""
+    entry = FeatureSpec(tensor=IMAGES, key="image", kind=FeatureKind.IMAGE, upright=True).to_json()
+
+    assert entry["orientation"] == "exif"
+    with pytest.raises(ValueError, match="orientation is 'left', expected 'exif'"):
+        FeatureSpec.from_json(entry | {"orientation": "left"})
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,22 @@ def test_unusable_pictures_are_refused(data, message):
         decode(data)
 
 
+@pytest.mark.parametrize(("value", "turn"), [(1, None), (3, 3), (5, 5), (6, 2), (7, 6), (8, 4)])
+def test_orientation_is_applied_if_the_spec_says_so(value, turn):
+    """A picture that a camera stored turned has the pixels of the upright one."""
+    upright = Image.fromarray(
+        np.random.default_rng(value).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    )
+    exif = Image.Exif()
+    exif[0x0112] = value
+    file = io.BytesIO()
+    (upright if turn is None else upright.transpose(turn)).save(file, "PNG", exif=exif)
+
+    decoded = image_decoder.decode(file.getvalue(), height=20, width=30, upright=True)
+
+    assert (decoded == np.asarray(upright)).all()
+
+
 def test_raw_pixels_of_another_size_are_refused():
     """Raw bytes of another length are refused; the message has both lengths."""
     with pytest.raises(InvalidInput, match=r"raw image has 71 bytes, expected 72 \(6 rows x 4 col"):

@@ -65,3 +65,15 @@ def test_held_out_images_of_published_models_stay_the_same():
     expected = [6, 7, 10, 11, 12, 13, 24, 28, 34, 35, 38, 41, 42, 43, 46, 49, 50, 55, 57, 59]
     assert np.flatnonzero(held).tolist() == expected
     assert not held_out(labels, validation="test", fraction=1 / 3, seed=3).any()
+
+
+def test_validation_images_of_a_folder_are_the_last(split):
+    """`folder` holds out the images that the data give; without any it is refused."""
+    config = from_recipe("simcnn", "best", validation="folder")
+
+    training, validation = split_validation(split, split, config, given=6)
+
+    assert (len(training), len(validation)) == (len(split) - 6, 6)
+    assert (validation.images == split.images[-6:]).all()
+    with pytest.raises(DataError, match="the data have no validation images"):
+        split_validation(split, split, config)

@@ -290,3 +290,19 @@ def test_backends_agree_on_a_saved_model(tmp_path, images):
     backend, logits = json.loads(result.stdout)
     assert backend == "jax"
     assert np.abs(logits_of(model, images) - np.array(logits)).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["simcnn", "resnet50"])
+def test_other_sizes_and_numbers_of_classes(name, tmp_path):
+    """A model for 3 classes and 48 pixels gives logits of 3 classes, and so does its copy."""
+    interface = architectures.Interface(image_size=48, classes=3)
+    model = architectures.build(name, interface=interface)
+    images = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)
+
+    copy = architectures.rebuild(model, name)
+
+    assert logits_of(model, images).shape == (2, 3)
+    assert (logits_of(copy, images) == logits_of(model, images)).all()
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(ConfigError, match=r"image_size=48, classes=3.*, expected .*classes=10"):
+        architectures.build(name, weights=str(tmp_path / "model.keras"))

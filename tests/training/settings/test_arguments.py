@@ -14,7 +14,7 @@ def test_help_names_every_setting_without_importing_keras(run_command):
     result = run_command("--help", env={"KERAS_BACKEND": "none-such"})
 
     assert result.returncode == 0
-    assert "{simcnn,resnet50}" in result.stdout
+    assert "{simcnn,resnet50,keras:NAME}" in result.stdout
     for flag in ("--recipe", "--data-dir", "--run-dir", "--epochs", "--seed", "--weights"):
         assert flag in result.stdout
 

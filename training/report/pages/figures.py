@@ -12,7 +12,7 @@ from PIL import Image
 from training.evaluation.accuracy import wilson_interval
 from training.pages.chart import Chart, Point
 from training.pages.drawing import COLOURS, DASHES, WIDTH, Drawing, Figure, Legend, missing, shape
-from training.pages.rows import RowValue, matrix_chart, rows_chart
+from training.pages.rows import RowValue, matrix_chart, rows_chart, shortened
 from training.pages.scales import Linear, linear
 
 Interval = tuple[float, float]
@@ -23,6 +23,7 @@ _MOST_MARKERS = 30
 _ROW_UNITS = 32.0
 _GAP = 10.0
 _LINE_UNITS = 15.0
+_LETTER_UNITS = 6.4
 
 
 def curves(
@@ -144,7 +145,7 @@ def pictures(
         drawn += [
             shape(
                 "text",
-                text,
+                shortened(text, int(side / _LETTER_UNITS)),
                 style="tick middle",
                 x=x + side / 2,
                 y=y + side + _LINE_UNITS * (line + 0.9),

@@ -86,14 +86,16 @@ def _table(runs: Sequence[RunRecord], candidates: Sequence[Candidate]) -> Table:
 
 
 def _published_models(runs: Sequence[RunRecord]) -> list[str]:
-    return [name for name in PUBLISHED if any(run.settings["model"] == name for run in runs)]
+    compared = {run.settings["model"] for run in runs if run.is_of_reference_data}
+    return [name for name in PUBLISHED if name in compared]
 
 
 def _against_published(runs: Sequence[RunRecord], candidates: Sequence[Candidate]) -> list[Block]:
     lines = []
     for candidate in candidates:
-        entry = PUBLISHED.get(candidate.runs[0].settings["model"])
-        if entry is not None:
+        first = candidate.runs[0]
+        entry = PUBLISHED.get(first.settings["model"])
+        if entry is not None and first.is_of_reference_data:
             gap = 100 * (candidate.top1 - entry.top1)
             mean = f", the mean of {len(candidate.runs)} runs" if len(candidate.runs) > 1 else ""
             lines.append(

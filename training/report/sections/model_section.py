@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 
-from training.data.cifar10 import CLASS_NAMES, Split
+from training.data.data_set import ImageRows
 from training.report import formats
 from training.report.pages import figures
 from training.report.pages.blocks import Block, Gallery, Heading, Paragraph, Picture, Table
@@ -13,26 +14,44 @@ from training.report.sources.published import TEST_SHA256
 from training.report.sources.runs import RunRecord
 
 _SAMPLES = 25
+_NAMED = 20
 
 
-def describe_data(runs: Sequence[RunRecord], train: Split | None) -> list[Block]:
-    """Return the data sets of the runs, and the first training images if they are known."""
-    rows = {
-        (
-            str(run.data["variant"]),
-            "yes" if run.data["test_sha256"] == TEST_SHA256 else "no",
-        )
-        for run in runs
-    }
-    header = ("Variant", "Official test images")
-    blocks: list[Block] = [Heading("Data"), Table(header, sorted(rows), text_columns=(0, 1))]
+def describe_data(runs: Sequence[RunRecord], train: ImageRows | None) -> list[Block]:
+    """Return the data sets of the runs, and some training images if they are known.
+
+    Pictures of own classes are in the order of their classes, so that the images shown are taken at
+    equal distances; of CIFAR-10 they are the first ones.
+    """
+    pictures = [run for run in runs if not run.is_of_reference_data]
+    if pictures:
+        rows = {(str(run.data["variant"]), _classes(run), _side(run)) for run in runs}
+        header: tuple[str, ...] = ("Variant", "Classes", "Image size")
+    else:
+        rows = {
+            (
+                str(run.data["variant"]),
+                "yes" if run.data["test_sha256"] == TEST_SHA256 else "no",
+                "",
+            )
+            for run in runs
+        }
+        header = ("Variant", "Official test images")
+    table = [row[: len(header)] for row in sorted(rows)]
+    columns = tuple(range(len(header)))
+    blocks: list[Block] = [Heading("Data"), Table(header, table, text_columns=columns)]
     if train is None:
         return blocks
-    images = train.images[:_SAMPLES]
-    names = [CLASS_NAMES[label] for label in train.labels[:_SAMPLES]]
+    count = min(_SAMPLES, len(train))
+    step = (len(train) - 1) / max(1, count - 1) if pictures else 1.0
+    shown = (np.arange(count) * step).astype(np.int64)
+    images = train.take(shown)
+    class_names = (pictures or runs)[0].class_names
+    names = [class_names[label] for label in train.labels[shown]]
+    which = "Some" if pictures else f"The first {count}"
     return [
         *blocks,
-        Paragraph(f"The first {len(images)} of {len(train):,} training images with their classes:"),
+        Paragraph(f"{which} of {len(train):,} training images with their classes:"),
         Gallery(
             [
                 Picture(
@@ -42,12 +61,24 @@ def describe_data(runs: Sequence[RunRecord], train: Split | None) -> list[Block]
                         names,
                         columns=5,
                         title="Training images",
-                        alt=f"The first training images: {', '.join(names)}",
+                        alt=f"{which} training images: {', '.join(names)}",
                     ),
                 )
             ]
         ),
     ]
+
+
+def _classes(run: RunRecord) -> str:
+    """Return the number of classes and their names, the first twenty of many."""
+    names = run.class_names
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(names)}: {', '.join(names[:_NAMED])}{more}"
+
+
+def _side(run: RunRecord) -> str:
+    side = run.settings.get("image_size", 32)
+    return f"{side}x{side}"
 
 
 def describe_models(models: Mapping[str, keras.Model]) -> list[Block]:

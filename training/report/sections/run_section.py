@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from training.data.cifar10 import CLASS_NAMES, Split
+from training.data.data_set import ImageRows
 from training.evaluation.accuracy import wilson_interval
 from training.report import formats
 from training.report.pages import figures
@@ -44,7 +44,7 @@ _CURVES = (
 
 
 def describe(
-    run: RunRecord, key: str, answers: RunAnswers | None, test: Split | None
+    run: RunRecord, key: str, answers: RunAnswers | None, test: ImageRows | None
 ) -> list[Block]:
     """Return the section of a run.
 
@@ -58,14 +58,14 @@ def describe(
     blocks: list[Block] = [Heading(f"Run {run.name}"), Paragraph(_introduction(run))]
     if not run.is_finished:
         return [*blocks, *_unfinished(run), *_curves(run, key)]
-    if run.settings["recipe"] == "report":
+    if run.settings["recipe"] == "report" and run.is_of_reference_data:
         blocks += _protocol(run)
     blocks += [_facts(run), *_curves(run, key), _results(run, key)]
     if answers is not None and test is not None:
         blocks += _mistakes(run, key, answers, test)
     return [
         *blocks,
-        Details("Accuracy by class", [_by_class(run.result["confusion_matrix"])]),
+        Details("Accuracy by class", [_by_class(run.result["confusion_matrix"], run.class_names)]),
         Details("Settings", _settings(run)),
     ]
 
@@ -107,6 +107,7 @@ def _facts(run: RunRecord) -> Table:
         ("Test accuracy", formats.percent(result["top1"])),
         ("95 % interval", formats.interval(result["top1_wilson_95"])),
         ("Correct", f"{run.correct:,} of {result['n']:,} test images"),
+        *_other_measures(result),
         ("Test loss", f"{formats.nats(result['loss'])} nats, without label smoothing"),
         ("Parameters", f"{result['parameters']:,}"),
         ("Epochs", epochs),
@@ -120,6 +121,31 @@ def _facts(run: RunRecord) -> Table:
         ("Finished (UTC)", str(result.get("finished_utc", "unknown"))),
     ]
     return Table(("", ""), rows, text_columns=(0, 1))
+
+
+def _other_measures(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return measures that runs of earlier programs do not record."""
+    measures = {
+        "balanced_accuracy": ("Balanced accuracy", "mean of the classes' accuracies"),
+        "macro_f1": ("Macro F1", "mean of the classes' F1 scores"),
+        "calibration_error": (
+            "Calibration error",
+            "mean distance of confidence and accuracy, in 15 bins",
+        ),
+    }
+    rows = [
+        (name, f"{formats.percent(result[key])}, {what}")
+        for key, (name, what) in measures.items()
+        if key in result
+    ]
+    if found := result.get("calibration"):
+        text = (
+            f"logits divided by {found['temperature']:.3f}, which {found['validation_images']:,} "
+            f"validation images chose; before, the calibration error of the test images was "
+            f"{formats.percent(found['test_error_before'])}"
+        )
+        rows.append(("Temperature", text))
+    return rows
 
 
 def _images(data: Mapping[str, Any], test_images: int) -> str:
@@ -178,16 +204,16 @@ def _results(run: RunRecord, key: str) -> Gallery:
                 f"{key}-confusion",
                 figures.confusion_matrix(
                     matrix,
-                    CLASS_NAMES,
+                    run.class_names,
                     f"Confusion matrix of run {run.name}; the most frequent mistakes: "
-                    f"{_frequent_mistakes(matrix)}",
+                    f"{_frequent_mistakes(matrix, run.class_names)}",
                 ),
             ),
             Picture(
                 f"{key}-classes",
                 figures.class_accuracies(
                     matrix,
-                    CLASS_NAMES,
+                    run.class_names,
                     f"Accuracy of run {run.name} by class; the figures are in the table below",
                 ),
             ),
@@ -195,19 +221,19 @@ def _results(run: RunRecord, key: str) -> Gallery:
     )
 
 
-def _frequent_mistakes(matrix: Sequence[Sequence[int]]) -> str:
+def _frequent_mistakes(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     counts = np.asarray(matrix).copy()
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:3]
     found = [
-        f"{CLASS_NAMES[label]} taken for {CLASS_NAMES[answer]} {counts[label, answer]} times"
+        f"{names[label]} taken for {names[answer]} {counts[label, answer]} times"
         for label, answer in zip(*np.unravel_index(order, counts.shape), strict=True)
         if counts[label, answer]
     ]
     return ", ".join(found) or "none"
 
 
-def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: Split) -> list[Block]:
+def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: ImageRows) -> list[Block]:
     worst = answers.worst(_MISTAKES)
     wrong = int((~answers.right).sum())
     blocks: list[Block] = [Heading("Worst mistakes", level=3)]
@@ -224,8 +250,8 @@ def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: Split) -> lis
     rows = [
         (
             str(index),
-            CLASS_NAMES[test.labels[index]],
-            CLASS_NAMES[answers.classes[index]],
+            run.class_names[test.labels[index]],
+            run.class_names[answers.classes[index]],
             formats.percent(answers.probabilities[index]),
         )
         for index in worst
@@ -233,7 +259,7 @@ def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: Split) -> lis
     captions = [f"{label}\n→ {answer}\n{share}" for _, label, answer, share in rows]
     text = (
         f"The {len(worst)} of {wrong:,} wrong answers with the highest probability. Below each "
-        "picture: its label, the answer, the answer's probability (the softmax, not calibrated)."
+        "picture: its label, the answer, the answer's probability (the softmax)."
     )
     return [
         *blocks,
@@ -243,7 +269,7 @@ def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: Split) -> lis
                 Picture(
                     f"{key}-mistakes",
                     figures.pictures(
-                        test.images[worst],
+                        test.take(worst),
                         captions,
                         columns=4,
                         title="Label, answer and its probability",
@@ -261,15 +287,15 @@ def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: Split) -> lis
     ]
 
 
-def _by_class(matrix: Sequence[Sequence[int]]) -> Table:
+def _by_class(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Table:
     rows = []
-    for label, (name, row) in enumerate(zip(CLASS_NAMES, matrix, strict=True)):
+    for label, (name, row) in enumerate(zip(names, matrix, strict=True)):
         total = sum(row)
         count, confused = max((n, other) for other, n in enumerate(row) if other != label)
         rows.append(
             (
                 name,
-                f"{CLASS_NAMES[confused]} ({count:,})" if count else "nothing",
+                f"{names[confused]} ({count:,})" if count else "nothing",
                 formats.percent(row[label] / total, 1) if total else "no images",
                 formats.interval(wilson_interval(row[label], total), 1) if total else "",
                 f"{row[label]:,} of {total:,}",

@@ -2,16 +2,17 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from training.data.cifar10 import Cifar10, DataError, Split
+from training.data.cifar10 import DataError
+from training.data.data_set import DataSet, ImageRows
 from training.model import architectures
-from training.model.predictions import predict_logits
+from training.model.architectures import Interface
+from training.model.predictions import logits_of_rows
 from training.report.sources.runs import RunRecord
 from training.settings.recipes import ConfigError, ModelName
 
@@ -52,11 +53,16 @@ def architecture(run: RunRecord) -> keras.Model:
         raise ConfigError(msg)
     settings = run.settings
     return architectures.build(
-        name, upsample=settings.get("upsample", 1), stem=settings.get("stem", "imagenet")
+        name,
+        upsample=settings.get("upsample", 1),
+        stem=settings.get("stem", "imagenet"),
+        interface=Interface(
+            image_size=settings.get("image_size", 32), classes=len(run.class_names)
+        ),
     )
 
 
-def of_run(run: RunRecord, data: Cifar10) -> RunAnswers:
+def of_run(run: RunRecord, data: DataSet) -> RunAnswers:
     """Load a run's model.keras and classify the test images.
 
     Raises:
@@ -70,13 +76,13 @@ def of_run(run: RunRecord, data: Cifar10) -> RunAnswers:
             "that data set as --data-dir"
         )
         raise DataError(msg)
-    model = _load(run.folder / "model.keras")
+    model = architectures.load(run.folder / "model.keras")
     _log.info("classifying %s test images with %s", f"{len(data.test):,}", run.name)
-    return score(predict_logits(model, data.test.images), data.test)
+    return score(logits_of_rows(model, data.test), data.test)
 
 
-def score(logits: npt.NDArray[np.float32], test: Split) -> RunAnswers:
-    """Return answers by logits, float32 of shape (n, 10); the softmax is computed in float64."""
+def score(logits: npt.NDArray[np.float32], test: ImageRows) -> RunAnswers:
+    """Return answers by logits, float32 (n, classes); the softmax is computed in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     classes = logits.argmax(axis=1)
     return RunAnswers(
@@ -85,14 +91,3 @@ def score(logits: npt.NDArray[np.float32], test: Split) -> RunAnswers:
         probabilities=1 / np.exp(shifted).sum(axis=1),
         right=classes == test.labels,
     )
-
-
-def _load(path: Path) -> keras.Model:
-    if not path.is_file():
-        msg = f"{path} does not exist; copy it back to see mistakes and paired comparisons"
-        raise ConfigError(msg)
-    try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # zip, JSON and HDF5 errors alike
-        msg = f"{path} is no readable .keras file ({type(error).__name__}: {error})"
-        raise ConfigError(msg) from error

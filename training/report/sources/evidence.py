@@ -6,13 +6,14 @@ from pathlib import Path
 
 import keras
 
-from training.data import cifar10
-from training.data.cifar10 import Cifar10, DataError, Split
+from training.data.cifar10 import DATA_DIR_VARIABLE, DataError
+from training.data.data_set import DataSet, ImageRows
 from training.report import formats
 from training.report.sources import answers
 from training.report.sources.answers import RunAnswers
 from training.report.sources.runs import RunRecord
 from training.settings.recipes import ConfigError
+from training.sources import opening
 
 
 @dataclass(kw_only=True)
@@ -29,8 +30,8 @@ class Evidence:
 
     models: dict[str, keras.Model] = field(default_factory=dict)
     answers: dict[str, RunAnswers] = field(default_factory=dict)
-    train: Split | None = None
-    test: Split | None = None
+    train: ImageRows | None = None
+    test: ImageRows | None = None
     missing: list[str] = field(default_factory=list)
 
 
@@ -39,8 +40,8 @@ def collect(runs: Sequence[RunRecord], data_dir: Path | None) -> Evidence:
 
     Args:
         runs: Finished and unfinished runs.
-        data_dir: See training.data.cifar10.load; with None, only data that Keras downloaded for a
-            run are used.
+        data_dir: See training.sources.opening.find; with None, only data that Keras downloaded for
+            a run are used.
 
     Returns:
         The evidence that could be loaded. Without a model.keras or the data, the report lacks some
@@ -70,17 +71,23 @@ def collect(runs: Sequence[RunRecord], data_dir: Path | None) -> Evidence:
     return evidence
 
 
+def _load(runs: Sequence[RunRecord], data_dir: Path | None) -> DataSet:
+    """Read the data at the image size of the runs on pictures; the first one's, if they differ."""
+    sides = [run.settings["image_size"] for run in runs if not run.is_of_reference_data]
+    return opening.load(data_dir, sides[0] if sides else None)
+
+
 def _read_data(
     runs: Sequence[RunRecord], data_dir: Path | None, evidence: Evidence
-) -> Cifar10 | None:
+) -> DataSet | None:
     without = "Sample pictures, mistakes and paired comparisons are left out"
     if data_dir is None and all(run.data["variant"] != "keras-download" for run in runs):
         evidence.missing.append(
-            f"{without}: no data folder was given (--data-dir or {cifar10.DATA_DIR_VARIABLE})."
+            f"{without}: no data folder was given (--data-dir or {DATA_DIR_VARIABLE})."
         )
         return None
     try:
-        data = cifar10.load(data_dir)
+        data = _load(runs, data_dir)
     except DataError as error:
         if data_dir is not None:
             raise

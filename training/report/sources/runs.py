@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training import schemas
+from training.data.cifar10 import CLASS_NAMES
 from training.evaluation.accuracy import wilson_interval
 from training.schemas import SchemaError
 from training.settings.recipes import changes_of_architecture, changes_of_recipe
@@ -87,6 +88,17 @@ class RunRecord:
         saved = self.result.get("best_epoch") or self.result.get("epochs")
         rows = [row for row in self.history if row["epoch"] == saved]
         return HeldOut(rows[-1]["val_accuracy"], int(n)) if rows and n else None
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes; an unfinished run that does not record them has CIFAR-10's."""
+        names = (self.metrics or {}).get("class_names") or self.data.get("class_names")
+        return list(names or CLASS_NAMES)
+
+    @property
+    def is_of_reference_data(self) -> bool:
+        """Whether the run was trained on CIFAR-10, which the published figures are about."""
+        return not str(self.data.get("variant")).startswith("picture-")
 
     @property
     def correct(self) -> int:

@@ -1,0 +1,103 @@
+"""Folders of pictures: train/<class>/, val/<class>/ and test/<class>/, or <class>/ alone."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from training.data.cifar10 import CLASS_NAMES, DataError
+from training.sources.listing import PART_NAMES, Labelled, Listing, Part, PictureFile, listed
+from training.sources.pixels import ENDINGS
+
+VARIANT = "picture-folder"
+
+
+def find(folder: Path) -> Listing | None:
+    """List the pictures of a folder; None if it has no class folder with pictures.
+
+    The class folders may have folders themselves. Hidden files and folders are ignored.
+
+    Raises:
+        DataError: Pictures of a class for testing or validation have no training pictures, or a
+            part is there twice under two names.
+    """
+    parts = part_folders(folder)
+    roots: dict[Part, Path] = parts or {"train": folder}
+    found = {
+        part: {each.name: pictures(each) for each in _folders(root)} for part, root in roots.items()
+    }
+    names = sorted({name for classes in found.values() for name, files in classes.items() if files})
+    if not names:
+        return None
+    labels = {name: label for label, name in enumerate(names)}
+    rows = [
+        Labelled(PictureFile(file, file.relative_to(folder).as_posix()), labels[name], part)
+        for part, classes in found.items()
+        for name, files in classes.items()
+        for file in files
+    ]
+    return listed(VARIANT, names, rows, origin=folder)
+
+
+def part_folders(folder: Path) -> dict[Part, Path]:
+    """Return the folders of the parts; empty if there is no folder for training or testing.
+
+    Raises:
+        DataError: A part has two folders.
+    """
+    parts: dict[Part, Path] = {}
+    for each in _folders(folder):
+        part = PART_NAMES.get(each.name.lower())
+        if part is None:
+            continue
+        if part in parts:
+            msg = (
+                f"{folder} has {parts[part].name} and {each.name}, expected one folder with "
+                f"{part} pictures; rename or remove one of them"
+            )
+            raise DataError(msg)
+        parts[part] = each
+    return parts if "train" in parts else {}
+
+
+def is_reference(folder: Path) -> bool:
+    """Return whether a folder is CIFAR-10 as files: its class names, and a first PNG of 32x32.
+
+    Such a folder is read by training.data, whose ten classes it has even if some are missing.
+    """
+    parts = [folder / name for name in ("train", "test") if (folder / name).is_dir()]
+    classes = {each.name: each for part in parts for each in _folders(part)}
+    if not classes or not set(classes) <= set(CLASS_NAMES):
+        return False
+    first = next((file for each in classes.values() for file in pictures(each)), None)
+    return first is None or _size(first) in (None, (32, 32))
+
+
+def _size(file: Path) -> tuple[int, int] | None:
+    """Return the size of a picture; None if it cannot be read, which training.data will say."""
+    from PIL import Image  # noqa: PLC0415  see the folder's docstring
+
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(
+        each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")
+    )
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Return the picture files of a folder, at any depth, without hidden ones."""
+    return sorted(_visible(folder, folder.rglob("*")))
+
+
+def _visible(folder: Path, files: Iterable[Path]) -> list[Path]:
+    return [
+        file
+        for file in files
+        if file.suffix.lower() in ENDINGS
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    ]
