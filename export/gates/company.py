@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from export import progress
@@ -115,7 +114,7 @@ async def _check_all(servable: Servable, asked: Sequence[Asked]) -> list[dict[st
     return findings
 
 
-async def _ask(servable: Servable, question: Asked) -> dict[str, np.ndarray]:
+async def _ask(servable: Servable, question: Asked) -> Arrays:
     signature = servable.signatures[question.signature]
     inputs = dict(question.inputs)
     if signature.feature_spec:
