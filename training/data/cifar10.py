@@ -144,7 +144,7 @@ def _read(data_dir: Path | None, names: tuple[SplitName, ...]) -> tuple[str, lis
         return _read_archive(_only_archive(data_dir), names)
     if data_dir.is_file():
         return _read_archive(data_dir, names)
-    msg = f"data folder {data_dir} does not exist; expected CIFAR-10 there: {_WAY_OUT}"
+    msg = f"data folder {data_dir} does not exist; expected pictures or CIFAR-10 there: {_WAY_OUT}"
     raise DataError(msg)
 
 

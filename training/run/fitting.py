@@ -12,7 +12,13 @@ from training.batches.feeding import EpochSetter, TrainingBatches, ValidationBat
 from training.batches.validation_split import split_validation, trim
 from training.data.data_set import DataSet, ImageRows
 from training.device_loop.averages import SwapAverages
-from training.model import architectures, averaged_statistics, fast_layers, optimizer
+from training.model import (
+    architectures,
+    averaged_statistics,
+    class_weights,
+    fast_layers,
+    optimizer,
+)
 from training.model.architectures import Interface
 from training.run import checkpoint, early_stopping, tensorboard_logs
 from training.run.callbacks import CheckpointSaver, DivergenceStop, EpochRecorder, write_history
@@ -118,7 +124,9 @@ def _fit(config: TrainConfig, session: Session, *, epochs: int) -> Trained:
         data.train, data.test, config, given=data.validation_images
     )
     validation = trim(validation, share)
-    model = _compiled_model(config, len(training) // share * share, classes=len(data.class_names))
+    model = _compiled_model(
+        config, training, used=len(training) // share * share, classes=len(data.class_names)
+    )
     checkpoints = session.run_dir / "checkpoints"
     history = checkpoint.restore(checkpoints, model)
     recorder = EpochRecorder(session.run_dir, history)
@@ -166,9 +174,11 @@ def _fit(config: TrainConfig, session: Session, *, epochs: int) -> Trained:
     return Trained(model, history, saved_epoch, epochs, counts)
 
 
-def _compiled_model(config: TrainConfig, images: int, *, classes: int) -> keras.Model:
-    """Return the model with its optimizer and loss for a training on so many images an epoch."""
-    steps = math.ceil(images / config.batch_size)
+def _compiled_model(
+    config: TrainConfig, training: ImageRows, *, used: int, classes: int
+) -> keras.Model:
+    """Return the model with its optimizer and loss, for `used` training images an epoch."""
+    steps = math.ceil(used / config.batch_size)
     model = architectures.build(
         config.model,
         weights=config.weights,
@@ -183,8 +193,11 @@ def _compiled_model(config: TrainConfig, images: int, *, classes: int) -> keras.
         model = averaged_statistics.average(model, momentum)
     model.compile(
         optimizer=optimizer.build(config, steps_per_epoch=steps, model=model),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=config.label_smoothing
+        loss=class_weights.loss(
+            training.labels,
+            classes,
+            weighted=config.class_weights,
+            label_smoothing=config.label_smoothing,
         ),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=optimizer.jit_compile(config),

@@ -140,6 +140,11 @@ def _learning(group: argparse._ArgumentGroup) -> None:
         help="share of the target spread over all classes, 0 to below 1",
     )
     group.add_argument(
+        "--class-weights",
+        action=argparse.BooleanOptionalAction,
+        help="weigh the loss of an image by its class, so that all classes count alike",
+    )
+    group.add_argument(
         "--clip-norm",
         type=float,
         metavar="X",

@@ -73,6 +73,8 @@ class TrainConfig:
         calibrate: Divide the logits of the saved model by the temperature that fits the validation
             images best, see training.evaluation.temperature. No answer changes, only its
             probability.
+        class_weights: Weigh the loss of an image by its class, so that all classes count alike; the
+            validation loss, too.
         freeze_epochs: Epochs in which the body, all layers before the head, keeps its weights.
         backbone_rate: Learning rate of the body as a share of that of the head. With another value
             than 1, or frozen epochs, weight decay acts on the head alone.
@@ -115,6 +117,7 @@ class TrainConfig:
     early_stopping: int = 0
     time_budget: int = 0
     calibrate: bool = False
+    class_weights: bool = False
     freeze_epochs: int = 0
     backbone_rate: float = 1.0
     weights: str = "none"

@@ -141,7 +141,7 @@ def test_training_survives_without_its_server_and_is_sent_later(
 def test_missing_package_names_the_extra(tmp_path, config, monkeypatch):
     """Without MLflow the command trains nothing, and the message says what to install."""
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    monkeypatch.setattr("training.run.train.load", interrupt)
+    monkeypatch.setattr("training.run.train.opening.load", interrupt)
 
     with pytest.raises(ConfigError, match=r"pip install '\.\[train,mlflow\]'"):
         train(config, run_dir=tmp_path, mlflow=str(tmp_path / "store"))
