@@ -49,7 +49,7 @@ def test_other_models_are_refused(folder, shape, dtype, message):
 
 
 def test_a_folder_that_cannot_be_used_is_told(folder, tmp_path):
-    """A folder of one class is a usage error; unknown folders are left to the reader of CIFAR-10."""
+    """A folder of one class is a usage error; unknown folders are left to another reader."""
     write_pictures(tmp_path / "one", 5, class_names=("cat",))
 
     with pytest.raises(UsageError, match="has only the class 'cat'"):
