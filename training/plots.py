@@ -5,6 +5,8 @@ These files are published with the model and shown in its card. Reports draw the
 """
 
 import io
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from matplotlib.ticker import MaxNLocator
 
 from training import storage
 
+_log = logging.getLogger(__name__)
+_NO_GLYPH = "missing from font"
 _GAMMA = 0.6
 # With more classes, the cells have no counts: their numbers would not be readable.
 _MOST_COUNTED = 25
@@ -66,7 +70,15 @@ def save_confusion_matrix(
 
 def _save(figure: Figure, path: Path) -> None:
     content = io.BytesIO()
-    figure.savefig(content, dpi=120, format="png")
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        figure.savefig(content, dpi=120, format="png")
+    missing = [each for each in found if _NO_GLYPH in str(each.message)]
+    for each in found:
+        if each not in missing:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    if missing:
+        _log.warning("%s has boxes for letters that Matplotlib's fonts lack", path)
     storage.write(path, content.getbuffer())
 
 

@@ -83,7 +83,7 @@ def run(data: Path, output: Path, *, refuse_broken: bool) -> str:
     )
     if refuse_broken and found["broken"]:
         msg = (
-            f"{found['broken']:,} files are no readable pictures, the first one is "
+            f"files that are no readable pictures: {found['broken']:,}, the first one is "
             f"{found['broken_files'][0]['name']}; {output}/inspection.json names them: replace or "
             "remove them"
         )

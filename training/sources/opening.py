@@ -163,9 +163,9 @@ def _check_classes(listing: Listing, train: ImageRows, test: ImageRows) -> None:
 
 def _warn(facts: dict[str, object]) -> None:
     told = {
-        "broken": "%s files are no readable pictures and are left out",
-        "repeated_pictures": "%s files are in several parts, so that the test accuracy is too high",
-        "conflicting_pictures": "%s equal files are in several classes",
+        "broken": "files left out, because they are no readable pictures: %s",
+        "repeated_pictures": "files in several parts, which make the test accuracy too high: %s",
+        "conflicting_pictures": "equal files in several classes: %s",
     }
     for name, text in told.items():
         if facts[name]:

@@ -18,8 +18,8 @@ DEFAULT_TARGET = "localhost:8500"
 STDIN = "-"
 _CODES = [code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 _FILES = (
-    "pictures (PNG, JPEG, WebP or BMP), or one .npz file with an array for each input, or one .json "
-    "file in TensorFlow Serving's row or column format; - reads such JSON from standard input"
+    "pictures (PNG, JPEG, WebP or BMP), or one .npz file with an array for each input, or one "
+    ".json file in TensorFlow Serving's row or column format; - reads such JSON from standard input"
 )
 
 

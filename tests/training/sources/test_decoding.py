@@ -55,7 +55,7 @@ def test_broken_files_are_told_and_left_out(flawed, caplog):
 
     assert len(decoded.reasons) == 4
     assert len(data.train) + len(data.test) == 96
-    assert "4 files are no readable pictures and are left out" in caplog.text
+    assert "files left out, because they are no readable pictures: 4" in caplog.text
     with pytest.raises(DataError, match="4 of 100 files are no pictures, the first one is train/"):
         opening.load(flawed, 32, refuse_broken=True)
 
