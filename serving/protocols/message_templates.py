@@ -284,9 +284,10 @@ class TemplateReader(ABC, Generic[Request, Templated]):
             described = self.describe(request)
         except ServingError:
             return None  # the regular checks report the error to the client
-        kept = self.request_type()
-        kept.CopyFrom(request)
+        kept = self.request_type.FromString(message)
         self.set_elements(kept, b"")
+        # A message keeps the memory of a field that is cleared: parse what is left anew.
+        kept = self.request_type.FromString(kept.SerializeToString())
         return Template(kept, described, message[:start], message[end:])
 
     def _are_the_elements(self, request: Request, message: bytes, start: int, end: int) -> bool:

@@ -23,12 +23,17 @@ from typing import Any
 import onnxruntime
 from harness import (
     CLIENT_CORE,
+    INFER_PATH,
+    PREDICT_PATH,
     RAW_BATCH_SIZES,
     ROOT,
     SERVER_CORE,
     Server,
+    infer_body,
     raw_images_per_second,
     request_body,
+    rest_body,
+    rest_path,
     serve,
     write_null_model,
 )
@@ -43,6 +48,7 @@ def against_raw(
     in_flight: int,
     requests: int,
     rounds: int,
+    path: str = PREDICT_PATH,
 ) -> dict[str, Any]:
     """Measure the server and raw ONNX Runtime alternately; return the medians and their ratio.
 
@@ -54,15 +60,17 @@ def against_raw(
         in_flight: Requests at a time.
         requests: Requests in each round.
         rounds: Number of rounds.
+        path: Path of the requests, which says what API they belong to.
     """
     best_raw, loads, ratios = [], [], []
     for _ in range(rounds):
         raw = max(raw_images_per_second(onnx_file, RAW_BATCH_SIZES).values())
-        load = server.load(body, in_flight=in_flight, requests=requests)
+        load = server.load(body, in_flight=in_flight, requests=requests, path=path)
         best_raw.append(raw)
         loads.append(load)
         ratios.append(load.requests_per_second * rows / raw)
     return {
+        "path": path,
         "in_flight": in_flight,
         "images_per_request": rows,
         "requests": requests * rounds,
@@ -178,13 +186,24 @@ def main() -> None:
     with serve(models, [SERVER_CORE], "--precision", "int8") as (server, _):
         result["simcnn_int8"] = [
             against_raw(
-                server, int8, body, rows=rows, in_flight=in_flight, requests=requests, rounds=rounds
+                server,
+                int8,
+                body,
+                rows=rows,
+                in_flight=in_flight,
+                requests=requests,
+                rounds=rounds,
+                path=path,
             )
-            for body, rows, in_flight, requests in (
-                (single, 1, 1, 10_000),
-                (single, 1, 32, 10_000),
-                (single, 1, 128, 10_000),
-                (batch, 32, 8, 1000),
+            for body, rows, in_flight, requests, path in (
+                (single, 1, 1, 10_000, PREDICT_PATH),
+                (single, 1, 32, 10_000, PREDICT_PATH),
+                (single, 1, 128, 10_000, PREDICT_PATH),
+                (batch, 32, 8, 1000, PREDICT_PATH),
+                (infer_body(bodies, "simcnn", 1), 1, 32, 10_000, INFER_PATH),
+                (infer_body(bodies, "simcnn", 32), 32, 8, 1000, INFER_PATH),
+                (rest_body(bodies, "simcnn", 1), 1, 32, 2000, rest_path("simcnn")),
+                (rest_body(bodies, "simcnn", 32), 32, 8, 200, rest_path("simcnn")),
             )
         ]
     result["workers"] = workers(models, single, rounds)
@@ -258,7 +277,8 @@ def report(result: dict[str, Any]) -> None:
                 f"{model:11} x{row['images_per_request']:<3}{row['in_flight']:4} in flight "
                 f"{row['images_per_second']:9,.0f} images/s, {100 * row['ratio_to_raw']:5.1f} % of "
                 f"raw {row['raw_images_per_second']:,.0f} "
-                f"  {row['server_cpu_us_per_request']:6.0f} us server CPU a request"
+                f"  {row['server_cpu_us_per_request']:6.0f} us server CPU a request  "
+                f"{row['path'].rpartition('/')[2]}"
             )
     print(f"workers      {result['workers']}")
     print(f"start        {result['start']}")

@@ -26,9 +26,10 @@ from harness import (
     SERVER_CORE,
     Load,
     Server,
-    example,
     infer_body,
     request_body,
+    rest_body,
+    rest_path,
     serve,
     write_null_model,
 )
@@ -118,14 +119,9 @@ def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Me
         return server.load(body, in_flight=IN_FLIGHT, requests=requests // share, path=INFER_PATH)
 
     def rest(server: Server, rows: int) -> Load:
-        body = folder / f"rest-{rows}.json"
-        body.write_text(json.dumps({"instances": example("identity", rows)["x"].tolist()}))
-        return server.load(
-            body,
-            in_flight=IN_FLIGHT,
-            requests=requests // 2,
-            path="/v1/models/identity:predict",
-        )
+        body = rest_body(folder, "identity", rows)
+        path = rest_path("identity")
+        return server.load(body, in_flight=IN_FLIGHT, requests=requests // 2, path=path)
 
     bundled = ROOT / "models"
     return {

@@ -1,5 +1,6 @@
 """A pinned server, a pinned load generator, and raw ONNX Runtime for comparison."""
 
+import json
 import os
 import re
 import signal
@@ -192,6 +193,19 @@ def infer_body(folder: Path, model: str, rows: int) -> Path:
     file = folder / f"{model}-{rows}-infer.bin"
     file.write_bytes(frame(request.SerializeToString()))
     return file
+
+
+def rest_body(folder: Path, model: str, rows: int) -> Path:
+    """Write a file with the JSON of one REST predict request in row form; return it."""
+    (array,) = example(model, rows).values()
+    file = folder / f"{model}-{rows}.json"
+    file.write_text(json.dumps({"instances": array.tolist()}))
+    return file
+
+
+def rest_path(model: str) -> str:
+    """Return the path of a model's REST predict requests."""
+    return f"/v1/models/{model}:predict"
 
 
 def raw_images_per_second(onnx_file: Path, batch_sizes: Sequence[int]) -> dict[int, float]:

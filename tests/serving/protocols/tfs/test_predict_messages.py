@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from serving.client import PREDICT_PATH, predict_request
-from serving.engine.batching.request_rows import RequestRows
 from serving.errors import InvalidInput
 from serving.protocols import message_templates
 from serving.protocols.message_templates import AcceptedKind
@@ -288,51 +287,6 @@ def test_responses_are_what_protobuf_writes(outputs, as_content, version):
     )
     # Beside the bytes, for those who count and trace requests.
     assert encoded[1:] == ("m", version, "serving_default")
-
-
-batches = st.sampled_from(DTYPES).flatmap(
-    lambda dtype: hnp.arrays(
-        dtype, st.tuples(st.just(5)) | st.tuples(st.just(5), st.integers(0, 3))
-    )
-)
-
-
-@given(batch=st.dictionaries(aliases, batches, min_size=1, max_size=3), as_content=st.booleans())
-@settings(deadline=None)
-def test_responses_cut_out_of_a_batch_are_those_of_their_rows(batch, as_content):
-    """The responses to the requests of one batch equal those to their rows, byte by byte."""
-    made = {}
-    for start, end in ((0, 1), (1, 3), (3, 3), (3, 4)):  # one request is empty, one row padding
-        rows = RequestRows(batch, made, start, end)
-
-        encoded = encode_response("m", 1, "s", rows, as_content=as_content)
-
-        assert encoded == encode_response("m", 1, "s", dict(rows), as_content=as_content)
-
-
-@pytest.mark.parametrize("labels", [np.array([1, 2, 300]), np.array([b"a", b"bc", b""], object)])
-def test_a_batch_with_elements_of_several_lengths_is_cut_by_rows(labels):
-    """Outputs whose elements take several numbers of bytes are encoded for each request."""
-    batch = {"scores": np.eye(3, dtype=np.float32), "labels": labels}
-    made = {}
-    for row in range(3):
-        rows = RequestRows(batch, made, row, row + 1)
-
-        received = PredictResponse.FromString(encode_response("m", 1, "s", rows).payload)
-
-        for alias, array in batch.items():
-            decoded = tensor_proto.decode(received.outputs[alias])
-            assert decoded.tolist() == array[row : row + 1].tolist()
-
-
-def test_responses_cut_out_of_a_large_batch():
-    """The elements of a large batch, which are not copied, are cut at the right places."""
-    batch = {"y": np.random.default_rng(0).standard_normal((4, 3000)).astype(np.float32)}
-    rows = RequestRows(batch, {}, 1, 3)
-
-    received = PredictResponse.FromString(encode_response("m", 1, "s", rows).payload)
-
-    assert _same(tensor_proto.decode(received.outputs["y"]), batch["y"][1:3])
 
 
 @pytest.mark.parametrize("as_content", [False, True])
