@@ -18,8 +18,8 @@ DEFAULT_TARGET = "localhost:8500"
 STDIN = "-"
 _CODES = [code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 _FILES = (
-    "pictures (PNG or JPEG), or one .npz file with an array for each input, or one .json file in "
-    "TensorFlow Serving's row or column format; - reads such JSON from standard input"
+    "pictures (PNG, JPEG, WebP or BMP), or one .npz file with an array for each input, or one "
+    ".json file in TensorFlow Serving's row or column format; - reads such JSON from standard input"
 )
 
 
@@ -94,7 +94,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("files", nargs="+", metavar="FILE", help="pictures (PNG or JPEG)")
+    add("files", nargs="+", metavar="FILE", help="pictures (PNG, JPEG, WebP or BMP)")
     _add_signature(parser, CLASSIFY_SIGNATURE, default=CLASSIFY_SIGNATURE)
     add(
         "--top",
