@@ -251,6 +251,13 @@ class Manifest(Struct, frozen=True, kw_only=True):
     load_average_1_min_at_start: Annotated[
         float | None, means("If it is above the number of cores, other programs were running.")
     ]
+    stolen_share: Annotated[
+        float | None,
+        means(
+            "Share of the time of all cores during the run that the hypervisor gave to other "
+            "virtual machines, 0 to 1; null where the system does not tell."
+        ),
+    ] = None
     data: Data
     artefact: Annotated[
         Artefact | None,

@@ -12,6 +12,7 @@ from loadtest.report_schema import Artefact, Collection, Report, Result
 
 # Where a server ran, seen from the load generator.
 Place = Literal["started", "loopback", "network"]
+_SHOWN_SHARE = 0.001
 
 
 def lines(collection: Collection) -> list[tuple[str, str]]:
@@ -32,6 +33,7 @@ def lines(collection: Collection) -> list[tuple[str, str]]:
         ),
         ("architecture", _each(reports, lambda report: report.manifest.machine)),
         ("load average at the start", _load_range(reports)),
+        ("taken by the hypervisor", _stolen_range(reports)),
         ("versions", _each(reports, _versions_text)),
         ("server's versions", _each_result(results, _server_versions_text)),
         *((_rows_name(one), _each(reports, _data_text)) for one in reports[:1]),
@@ -102,6 +104,19 @@ def _load_range(reports: Sequence[Report]) -> str:
         return ""
     low, high = min(averages), max(averages)
     return f"{low:g}" if low == high else f"{low:g} to {high:g} (1 minute, over the runs)"
+
+
+def _stolen_range(reports: Sequence[Report]) -> str:
+    shares = [
+        100 * share
+        for report in reports
+        if (share := report.manifest.stolen_share) is not None and share >= _SHOWN_SHARE
+    ]
+    if not shares:
+        return ""
+    low, high = f"{min(shares):.1f}", f"{max(shares):.1f}"
+    numbers = low if low == high else f"{low} to {high}"
+    return f"{numbers} % of the cores' time during the runs"
 
 
 def _versions_text(report: Report) -> str:

@@ -27,6 +27,7 @@ from loadtest.report_schema import (
 from loadtest.report_sections_schema import Floor, Requests, Throughput
 from loadtest.report_traffic_schema import ReplayedTraffic
 from loadtest.rows.dataset import Dataset
+from loadtest.session import stolen_time
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.api import DEFAULT_MODEL_INPUT, Api, ModelInput
 from loadtest.verdict import changing_load, validity
@@ -56,6 +57,7 @@ class FinishedRun:
         request_bytes: Sizes of the smallest and the largest request.
         started: When the run began.
         finished: When it ended.
+        stolen: Share of the cores' time that the hypervisor took meanwhile; None if unknown.
     """
 
     config: LoadTestConfig
@@ -73,6 +75,7 @@ class FinishedRun:
     request_bytes: tuple[int, int]
     started: datetime
     finished: datetime
+    stolen: float | None
 
     def report(self) -> Report:
         """Return the report, without gates and capacity."""
@@ -234,6 +237,7 @@ class FinishedRun:
             cgroup_cpu_quota_cores=environment.cgroup_cpu_quota_cores,
             machine=environment.machine,
             load_average_1_min_at_start=environment.load_average_1_min_at_start,
+            stolen_share=None if self.stolen is None else round(self.stolen, 4),
             data=Data(
                 images=len(self.dataset),
                 sha256=self.dataset.sha256(),
@@ -283,6 +287,8 @@ class FinishedRun:
                 f"load average {busy:g} on {cores} cores before the run: other programs were "
                 "running, so tail latencies are unreliable"
             )
+        if about_machine := stolen_time.note(self.stolen):
+            warnings.append(about_machine)
         return warnings
 
 

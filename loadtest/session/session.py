@@ -29,6 +29,7 @@ from loadtest.servers.description import ServedModel
 from loadtest.session import null_run
 from loadtest.session.first_request import FirstRequest, discover
 from loadtest.session.report_builder import FinishedRun
+from loadtest.session.stolen_time import StolenTime
 from loadtest.session.stop_signals import leave_closed_terminal, stop_reason, stop_signals
 from loadtest.session.watcher import Beginning, Briefing, Watcher, expected_seconds
 from loadtest.settings.config import PLAIN, LoadTestConfig, UsageError
@@ -94,10 +95,10 @@ class Session:
             load: The load that follows from the settings.
             on_progress: Called a few times a second.
         """
-        started = datetime.now(UTC)
+        started, stolen_time = datetime.now(UTC), StolenTime()
         with self._signals():
             recording = await self._generators.run(replace(load.plan, watched=True), on_progress)
-        finished = datetime.now(UTC)
+        finished, stolen = datetime.now(UTC), stolen_time.share()
         scores = self._score(recording)
         record = await self._record(scores.versions)
         if isinstance(record, Record) and record.predictions is not None:
@@ -118,6 +119,7 @@ class Session:
             request_bytes=self._generators.request_bytes,
             started=started,
             finished=finished,
+            stolen=stolen,
         )
         predictions = record.predictions if isinstance(record, Record) else None
         if self._agreement is not None:

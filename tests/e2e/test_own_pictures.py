@@ -121,7 +121,7 @@ def check_one_pixel_path(target: str) -> None:
         pixels = read_pictures([np.asarray(picture)], height=SIDE, width=SIDE, resize=True)
         expected = client.predict(NAME, {"images": pixels})["probabilities"][0]
         assert expected.sum() == pytest.approx(1, abs=1e-5)
-        for sent in (png, turned, content(picture, "BMP")):
+        for sent in (np.asarray(picture), png, turned, content(picture, "BMP")):
             (answer,) = client.classify(NAME, [sent], resize=True)
             assert in_order(answer) == expected.tolist()
     for key, value in (("image/encoded", png), ("image/raw", pixels.tobytes())):

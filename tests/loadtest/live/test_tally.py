@@ -70,6 +70,7 @@ def report_of(run):
         request_bytes=(1, 1),
         started=now,
         finished=now,
+        stolen=None,
     ).report()
 
 

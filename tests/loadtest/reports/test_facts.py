@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 from sample_results import load_reports
 
 from loadtest.reports import facts
@@ -45,3 +46,24 @@ def test_a_running_server_is_on_this_machine_only_behind_a_loopback_address(addr
     (result,) = single(load_reports.report(target=address)).results
 
     assert facts.place(result) == place
+
+
+@pytest.mark.parametrize(
+    ("shares", "text"),
+    [
+        ((None, 0.0004), None),
+        ((0.0312, None), "3.1 % of the cores' time during the runs"),
+        ((0.0312, 0.0048), "0.5 to 3.1 % of the cores' time during the runs"),
+    ],
+)
+def test_the_time_that_the_hypervisor_took_is_named(shares, text):
+    """Runs without it, and systems that do not tell, say nothing."""
+    reports = [
+        replace(one, manifest=replace(one.manifest, stolen_share=share))
+        for one, share in zip(
+            [load_reports.report(), load_reports.report(seed=2)], shares, strict=True
+        )
+    ]
+    document = merge([load_reports.collection([one]) for one in reports])
+
+    assert dict(facts.lines(document)).get("taken by the hypervisor") == text
