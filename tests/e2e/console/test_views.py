@@ -275,6 +275,6 @@ def test_the_description_of_the_api_is_rendered(console):
     text = predict.inner_text()
 
     assert page.locator("h1").inner_text() == "API"
-    assert page.locator(".operation").count() == 15
+    assert page.locator(".operation").count() == 25
     for part in ("/v1/models/{name}/labels/{label}:predict", "PredictRequest", "instances", "503"):
         assert part in text
