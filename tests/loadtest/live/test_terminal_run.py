@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 import psutil
@@ -153,6 +154,9 @@ def test_ctrl_z_leaves_the_screen_until_the_run_goes_on(on_terminal):
         view = view_of(terminal)
         view.send_signal(signal.SIGTSTP)
         terminal.wait_for(lambda screen: not screen.is_alternate)
+        until = time.monotonic() + 30
+        while view.status() != psutil.STATUS_STOPPED and time.monotonic() < until:
+            time.sleep(0.01)  # a SIGCONT before the stop would have no effect
         view.send_signal(signal.SIGCONT)
         terminal.wait_for(lambda screen: screen.is_alternate and "finished" in screen.text)
 
