@@ -132,6 +132,7 @@ def test_a_hostile_model_stays_text(chromium, tmp_path):
         page = window.show()
         page.get_by_text("Model card", exact=True).click()
         card = page.locator(".card-text")
+        card.locator("td").first.wait_for()  # the page asks for the card when it is opened
         text = card.inner_text()
         heading = page.locator("section.model h2").inner_text()
         links = card.locator("a").evaluate_all("(links) => links.map((link) => link.href)")

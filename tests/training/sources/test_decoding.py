@@ -1,8 +1,9 @@
 import io
-import multiprocessing
-import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from serving.tensors import image_decoder
 from training.data.cifar10 import DataError
 from training.sources import decoding, opening, pixels, summary
 from training.sources.pixels import BrokenPictureError, examine
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -141,26 +144,30 @@ def test_pictures_are_decoded_once(flawed, small_memory, monkeypatch):
     assert opening.load(flawed, 32).train.sha256() != first.train.sha256()
 
 
-def _decode_slowly(folder):
-    """Decode in a process that takes 0.2 s for a block."""
-    original = decoding._note
-    decoding._note = lambda *rest: (time.sleep(0.2), original(*rest))
-    opening.load(folder, 32)
+# Decodes in a process that takes 0.2 s for a block.
+DECODE_SLOWLY = """
+import sys, time
+from pathlib import Path
+from training.sources import decoding, opening
+decoding.MEMORY_BYTES, decoding._BLOCK_BYTES, original = 0, 1, decoding._note
+decoding._note = lambda *rest: (time.sleep(0.2), original(*rest))
+opening.load(Path(sys.argv[1]), 32)
+"""
 
 
 def test_a_killed_decoding_goes_on(flawed, small_memory, monkeypatch, tmp_path):
     """After SIGKILL the blocks that are on the disk are not decoded again, and no pixel differs."""
     cache = tmp_path / "cache"
-    process = multiprocessing.get_context("fork").Process(target=_decode_slowly, args=(flawed,))
-    process.start()
+    process = subprocess.Popen([sys.executable, "-c", DECODE_SLOWLY, str(flawed)], cwd=ROOT)
     blocks = 0
     until = time.monotonic() + 60
     while blocks < 2 and time.monotonic() < until:
         time.sleep(0.02)
         for file in cache.glob("*/facts.bin"):
             blocks = np.count_nonzero(np.fromfile(file, decoding.FACTS)["state"]) // 16
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    process.kill()
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
     asked = []
     monkeypatch.setattr(
         decoding, "examine", lambda content, side: asked.append(0) or pixels.examine(content, side)
