@@ -59,13 +59,14 @@ def part_folders(folder: Path) -> dict[Part, Path]:
 
 
 def is_reference(folder: Path) -> bool:
-    """Return whether a folder is CIFAR-10 as files: its class names, and a first PNG of 32x32.
+    """Return whether a folder is CIFAR-10 as files: all ten classes, and a first picture of 32x32.
 
-    Such a folder is read by training.data, whose ten classes it has even if some are missing.
+    Such a folder is read by training.data. Pictures of some of these classes, such as cats and
+    dogs, are a data set of their own.
     """
     parts = [folder / name for name in ("train", "test") if (folder / name).is_dir()]
     classes = {each.name: each for part in parts for each in _folders(part)}
-    if not classes or not set(classes) <= set(CLASS_NAMES):
+    if set(classes) != set(CLASS_NAMES):
         return False
     first = next((file for each in classes.values() for file in pictures(each)), None)
     return first is None or _size(first) in (None, (32, 32))

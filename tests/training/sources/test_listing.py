@@ -5,6 +5,7 @@ import shutil
 import pyarrow as pa
 import pytest
 from picture_sets import CLASSES, write_pictures
+from PIL import Image
 from pyarrow import parquet
 
 from training.data.cifar10 import DataError
@@ -174,3 +175,18 @@ def test_photographs_of_cats_and_dogs_are_no_cifar10(tmp_path):
     write_pictures(tmp_path, 5, class_names=("cat", "dog"))
 
     assert opening.find(tmp_path).class_names == ("cat", "dog")
+
+
+def test_small_pictures_of_some_of_cifar10s_classes_are_a_data_set_of_their_own(tmp_path):
+    """Cats and dogs of 32x32 pixels are two classes, and no CIFAR-10 with eight empty ones."""
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            for number in range(2):
+                Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
+
+    listing = opening.find(tmp_path)
+
+    assert listing is not None
+    assert listing.class_names == ("cat", "dog")
