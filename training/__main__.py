@@ -7,6 +7,7 @@ trained model: `python -m training predict RUN DIR`.
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from training import native_log, standard_streams, storage
@@ -92,45 +93,44 @@ def _train(arguments: list[str]) -> int:
 
 def _report(arguments: list[str]) -> int:
     options = command.parser().parse_args(arguments)
-    try:
+
+    def write() -> str:
         _set_up()
         page = command.write(options.runs, options.output, resolve_data_dir(options.data_dir))
+        return f"wrote {page} and {page.with_suffix('.md')}"
+
+    return _finish(write, "the report is incomplete")
+
+
+def _inspect(arguments: list[str]) -> int:
+    options = inspect_command.parser().parse_args(arguments)
+    return _finish(
+        lambda: inspect_command.run(
+            options.data, options.output, refuse_broken=options.refuse_broken
+        )
+    )
+
+
+def _predict(arguments: list[str]) -> int:
+    options = predict_command.parser().parse_args(arguments)
+
+    def classify() -> str:
+        _set_up()
+        return predict_command.run(options.run, options.paths, options.output)
+
+    return _finish(classify)
+
+
+def _finish(write: Callable[[], str], interrupted: str = "nothing was written") -> int:
+    """Print what a command says that writes files into --output; return the exit code."""
+    try:
+        print(write())
     except (ConfigError, DataError, ReportError) as error:
         return _fail(error, 2)
     except storage.StorageError as error:
         return _fail(f"{error}, or name another --output", 2)
     except KeyboardInterrupt:
-        return _fail("interrupted; the report is incomplete", 130)
-    print(f"wrote {page} and {page.with_suffix('.md')}")
-    return 0
-
-
-def _inspect(arguments: list[str]) -> int:
-    options = inspect_command.parser().parse_args(arguments)
-    try:
-        print(
-            inspect_command.run(options.data, options.output, refuse_broken=options.refuse_broken)
-        )
-    except DataError as error:
-        return _fail(error, 2)
-    except storage.StorageError as error:
-        return _fail(f"{error}, or name another --output", 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written", 130)
-    return 0
-
-
-def _predict(arguments: list[str]) -> int:
-    options = predict_command.parser().parse_args(arguments)
-    try:
-        _set_up()
-        print(predict_command.run(options.run, options.paths, options.output))
-    except (ConfigError, DataError) as error:
-        return _fail(error, 2)
-    except storage.StorageError as error:
-        return _fail(f"{error}, or name another --output", 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written", 130)
+        return _fail(f"interrupted; {interrupted}", 130)
     return 0
 
 
