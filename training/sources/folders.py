@@ -8,6 +8,8 @@ from training.sources.listing import PART_NAMES, Labelled, Listing, Part, Pictur
 from training.sources.pixels import ENDINGS
 
 VARIANT = "picture-folder"
+# The folders of CIFAR-10 as files, as training.data reads it.
+PART_FOLDERS = ("train", "test")
 
 
 def find(folder: Path) -> Listing | None:
@@ -59,14 +61,16 @@ def part_folders(folder: Path) -> dict[Part, Path]:
 
 
 def is_reference(folder: Path) -> bool:
-    """Return whether a folder is CIFAR-10 as files: all ten classes, and a first picture of 32x32.
+    """Return whether a folder is CIFAR-10 as files, which training.data reads.
 
-    Such a folder is read by training.data. Pictures of some of these classes, such as cats and
-    dogs, are a data set of their own.
+    Its class folders have the names of all ten classes, or of some if it has test pictures alone,
+    and its first picture is one of 32x32. Training pictures of some of these classes, such as cats
+    and dogs, are a data set of their own.
     """
-    parts = [folder / name for name in ("train", "test") if (folder / name).is_dir()]
-    classes = {each.name: each for part in parts for each in _folders(part)}
-    if set(classes) != set(CLASS_NAMES):
+    parts = {each.name: _folders(each) for each in _folders(folder) if each.name in PART_FOLDERS}
+    classes = {each.name: each for found in parts.values() for each in found}
+    complete = set(classes) == set(CLASS_NAMES)
+    if not complete and (parts.get("train") or not classes or not set(classes) <= set(CLASS_NAMES)):
         return False
     first = next((file for each in classes.values() for file in pictures(each)), None)
     return first is None or _size(first) in (None, (32, 32))

@@ -177,16 +177,29 @@ def test_photographs_of_cats_and_dogs_are_no_cifar10(tmp_path):
     assert opening.find(tmp_path).class_names == ("cat", "dog")
 
 
+def write_small_pictures(part, *class_names):
+    """Write two pictures of 32x32 pixels for each class."""
+    for name in class_names:
+        folder = part / name
+        folder.mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
+
+
 def test_small_pictures_of_some_of_cifar10s_classes_are_a_data_set_of_their_own(tmp_path):
     """Cats and dogs of 32x32 pixels are two classes, and no CIFAR-10 with eight empty ones."""
     for part in ("train", "test"):
-        for name in ("cat", "dog"):
-            folder = tmp_path / part / name
-            folder.mkdir(parents=True)
-            for number in range(2):
-                Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
+        write_small_pictures(tmp_path / part, "cat", "dog")
 
     listing = opening.find(tmp_path)
 
     assert listing is not None
     assert listing.class_names == ("cat", "dog")
+
+
+def test_test_pictures_alone_of_some_of_cifar10s_classes_are_cifar10s(tmp_path):
+    """Nothing can be trained on such a folder; a load test reads it with CIFAR-10's ten labels."""
+    write_small_pictures(tmp_path / "test", "dog", "truck")
+
+    assert opening.find(tmp_path) is None
+    assert opening.load_split(tmp_path, "test").labels.tolist() == [5, 5, 9, 9]
