@@ -10,8 +10,8 @@ from scale import poisson_calls
 from scale.replicas import Replica
 from scale.simulation.service_times import ServiceTimes, measured
 
-# Rows of the measured runs. The simulation interpolates the sizes between them.
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+# Requests of the measured runs. The simulation interpolates the numbers between them.
+SIZES = (1, 2, 3, 4, 6, 8)
 
 
 @dataclass
@@ -19,9 +19,9 @@ class Calibration:
     """Durations and CPU times of calls one after the other.
 
     Attributes:
-        runs: Seconds of runs by their rows, as the server reports them.
-        outside: Seconds of a call of one row through the balancer, without its run.
-        server_cpu: CPU seconds of the replicas for the calls of one row, without their runs.
+        runs: Seconds of runs by their number of requests, as the server reports them.
+        outside: Seconds of a call of one request through the balancer, without its run.
+        server_cpu: CPU seconds of the replicas for these calls, without their runs.
         balancer_cpu: CPU seconds of the balancer for these calls.
         client_cpu: CPU seconds of the caller for these calls.
         calls: Number of these calls.
@@ -71,18 +71,21 @@ class Calibration:
 
 
 def calibrate(
-    replicas: Sequence[Replica], balancer: str, model: str, *, seconds: float
+    replicas: Sequence[Replica], balancer: str, model: str, *, images: int, seconds: float
 ) -> Calibration:
-    """Measure runs of all sizes on all replicas at once, and calls of one row through a balancer.
+    """Measure runs of all sizes on all replicas at once, and single calls through a balancer.
+
+    A run of several requests is measured as one call with the images of all of them.
 
     Args:
         replicas: The replicas, each on cores of its own.
         balancer: Address of the balancer in front of them.
         model: Name of the model.
+        images: Images of a request.
         seconds: Length of each of the two measurements.
     """
     found = Calibration()
-    bodies = [poisson_calls.body(model, size) for size in SIZES]
+    bodies = [poisson_calls.body(model, size * images) for size in SIZES]
     calls = poisson_calls.one_by_one([one.address for one in replicas], bodies, seconds=seconds)
     for kind, run in zip(calls.kinds, calls.compute, strict=True):
         found.runs[SIZES[kind]].append(run)

@@ -3,7 +3,7 @@
 import os
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,20 @@ import numpy as np
 from scale import poisson_calls
 from scale.balancers import envoy
 from scale.calibration import Calibration, calibrate
-from scale.replicas import replicas
+from scale.replicas import Replica, replicas
 from scale.simulation.fleet import Fleet, simulate
 
-# ResNet50 with weights of 8 bits computes in float32: its runs are long beside the CPU time of the
-# balancer and the caller, which share the two cores with the replicas.
+# ResNet50 with weights of 8 bits computes in float32. A run of 16 images is long beside the work of
+# the balancer and the caller, which interrupt the runs because they share the two cores.
 MODEL = "resnet50"
-FLAGS = ("--precision=w8", "--instances=1", "--intra_op_threads=1", "--max_batch_size=32")
+IMAGES = 16
+MOST_REQUESTS = 8  # of a run
+FLAGS = (
+    "--precision=w8",
+    "--instances=1",
+    "--intra_op_threads=1",
+    f"--max_batch_size={IMAGES * MOST_REQUESTS}",
+)
 LOADS = (0.3, 0.5, 0.7)
 CALIBRATION_SECONDS = 5.0
 SIMULATED_SECONDS = 300.0
@@ -37,7 +44,7 @@ class Comparison:
         real_p50_ms, real_p99_ms: Percentiles of the run.
         simulated_p50_ms, simulated_p99_ms: Percentiles of the simulation, whose numbers are from
             the calibrations before and after the run.
-        capacity_before, capacity_after: Images a second of both replicas by the two calibrations.
+        capacity_before, capacity_after: Requests a second of both replicas by the two calibrations.
         load_average: Load average of the machine (1 minute) after the run.
     """
 
@@ -68,24 +75,28 @@ def compare(models_dir: Path, folder: Path, *, rounds: int, seconds: float) -> I
         replicas(models_dir, [(0,), (1,)], *FLAGS) as pair,
         envoy([one.ports for one in pair], folder, retries=True) as address,
     ):
-        before = calibrate(pair, address, MODEL, seconds=CALIBRATION_SECONDS)
+        before = _calibrate(pair, address)
         for number in range(rounds):
             for load in LOADS:
                 capacity = _capacity(before)
                 calls = poisson_calls.open_loop(
                     [address],
-                    poisson_calls.body(MODEL, 1),
+                    poisson_calls.body(MODEL, IMAGES),
                     rate=load * capacity,
                     seconds=seconds,
                     seed=number,
                 )
-                after = calibrate(pair, address, MODEL, seconds=CALIBRATION_SECONDS)
+                after = _calibrate(pair, address)
                 yield _comparison(load, load * capacity, calls, before, after)
                 before = after
 
 
+def _calibrate(pair: Sequence[Replica], address: str) -> Calibration:
+    return calibrate(pair, address, MODEL, images=IMAGES, seconds=CALIBRATION_SECONDS)
+
+
 def _capacity(calibration: Calibration) -> float:
-    """Return the images a second of two replicas whose cores the caller and Envoy share."""
+    """Return the requests a second of two replicas whose cores the caller and Envoy share."""
     alone = 2 * calibration.service_times().images_per_second()
     return alone / (1 + alone * calibration.shared_seconds / 2)
 
@@ -100,7 +111,7 @@ def simulated_fleet(calibration: Calibration, rate: float) -> Fleet:
         replicas=2,
         requests_per_second=rate,
         service=calibration.service_times().slower(factor),
-        max_batch_size=32,
+        max_batch_size=MOST_REQUESTS,
         delays=calibration.delays(),
     )
 
