@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -23,8 +24,8 @@ SIDE = 32
 NAME = "shapes"
 
 
-def run(*arguments: object, cwd: Path, seconds: int = 300) -> str:
-    """Run a module of the project and return what it prints; fail if it does."""
+def run(*arguments: object, cwd: Path, seconds: int = 300, code: int = 0) -> str:
+    """Run a module of the project and return what it prints; fail if it ends with another code."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
     environment.pop("CIFAR10_DIR", None)
     done = subprocess.run(
@@ -36,8 +37,8 @@ def run(*arguments: object, cwd: Path, seconds: int = 300) -> str:
         timeout=seconds,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
 
 
 @pytest.fixture(
@@ -94,11 +95,32 @@ def test_pictures_become_a_measured_service(sizes, tmp_path):
             *("--models-dir", "models", "--output-dir", "load", "--requests", 700, "--plain"),
             cwd=tmp_path,
         )
+        check_test_pictures_alone(tmp_path, target)
     load = json.loads((tmp_path / "load" / "report.json").read_text())
     assert load["accuracy"]["recorded"]["same_images"]
     assert load["mismatches"]["differing"] == 0
     assert load["accuracy"]["distinct_images"] == metrics["data"]["images"]
     assert mentions_of_cifar(tmp_path) == []
+
+
+def check_test_pictures_alone(folder: Path, target: str) -> None:
+    """Check that no class without test pictures shifts the labels of the others."""
+    alone = folder / "alone"
+    shutil.copytree(folder / "data" / "test", alone / "test")
+    flags = ("loadtest", "run", "--target", target, "--model", NAME, "--data-dir", "alone")
+    flags += ("--users", 2, "--plain")
+    run(*flags, "--models-dir", "models", "--output-dir", "whole", cwd=folder)
+    whole = json.loads((folder / "whole" / "report.json").read_text())
+    assert whole["accuracy"]["recorded"]["same_images"]
+    shutil.rmtree(alone / "test" / "cross")
+    told = run(*flags, "--output-dir", "refused", cwd=folder, code=2)  # the server tells
+    assert "add an empty folder for cross (test/CLASS)" in told
+    (alone / "test" / "cross").mkdir()
+    run(*flags, "--output-dir", "less", cwd=folder)
+    less = json.loads((folder / "less" / "report.json").read_text())
+    assert less["accuracy"]["per_class"] == whole["accuracy"]["per_class"] | {"cross": None}
+    told = run("training", "predict", "run", "alone", "--output", "alone.csv", cwd=folder)
+    assert f"{less['accuracy']['distinct_images']} pictures classified" in told
 
 
 def mentions_of_cifar(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from training import storage
 from training.data.cifar10 import DataError
 from training.sources import contact_sheet, decoding, opening, summary
-from training.sources.listing import Listing
+from training.sources.listing import Listing, check_trainable
 
 _DEFAULT_OUTPUT = Path("results/inspection")
 _SIDE = 64
@@ -71,6 +71,7 @@ def run(data: Path, output: Path, *, refuse_broken: bool) -> str:
             "columns path and label (CIFAR-10 needs no inspection)"
         )
         raise DataError(msg)
+    check_trainable(listing, data)
     storage.make_folder(output)
     decoded = decoding.decode(listing, _SIDE, keep=False)
     found = summary.summarise(listing, decoded)

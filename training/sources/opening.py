@@ -11,7 +11,7 @@ from training.data.cifar10 import DataError, Split, SplitName
 from training.data.data_set import DataSet, ImageRows
 from training.sources import arrow_datasets, decoding, folders, summary, tables
 from training.sources.decoding import GOOD, PixelFile
-from training.sources.listing import Listing, Part
+from training.sources.listing import Listing, Part, check_trainable
 from training.sources.stored_rows import StoredRows
 
 # Height and width of pictures for a model unless they are named: a photograph is recognisable, and
@@ -30,10 +30,11 @@ def find(data_dir: Path | None) -> Listing | None:
             form that training.data.cifar10.load reads.
 
     Returns:
-        The pictures; None if it is CIFAR-10, or nothing that is known.
+        The pictures, perhaps test pictures alone, see listing.check_trainable; None if it is
+        CIFAR-10, or nothing that is known.
 
     Raises:
-        DataError: The data cannot be trained on; the message says why.
+        DataError: The data cannot be used; the message says why.
     """
     if data_dir is None:
         return None
@@ -60,13 +61,15 @@ def load(data_dir: Path | None, side: int | None = None, *, refuse_broken: bool 
         refuse_broken: Whether a file that is no picture is an error. Otherwise it is left out.
 
     Raises:
-        DataError: The data are missing or damaged, or `side` is not that of CIFAR-10.
+        DataError: The data are missing or damaged, have no training pictures, or `side` is not that
+            of CIFAR-10.
         StorageError: The cache of decoded pictures cannot be written.
     """
     listing = find(data_dir)
     if listing is None:
         check_reference_side(side)
         return cifar10.load(data_dir)
+    check_trainable(listing, data_dir)
     decoded = decoding.decode(listing, side or DEFAULT_SIDE)
     facts = summary.summarise(listing, decoded)
     broken = facts["broken_files"]
@@ -99,6 +102,8 @@ def load_split(data_dir: Path | None, name: SplitName, side: int | None = None) 
         return cifar10.load_split(data_dir, name)
     if name == "test":
         listing = test_part(listing)  # the training pictures need not be decoded
+    else:
+        check_trainable(listing, data_dir)
     decoded = decoding.decode(listing, side or DEFAULT_SIDE)
     rows = rows_of(listing, decoded, "test") if name == "test" else _joined(listing, decoded)
     if not len(rows):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from training.sources import opening
+from training.sources.listing import check_trainable
 
 
 def choose(data_dir: Path | None, run_dir: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +29,9 @@ def choose(data_dir: Path | None, run_dir: Path, options: Mapping[str, Any]) -> 
         listing = opening.find(data_dir)
         if listing is None:
             opening.check_reference_side(options["image_size"])
-        elif not begun:
+        else:
+            check_trainable(listing, data_dir)
+        if listing is not None and not begun:
             chosen["image_size"] = opening.DEFAULT_SIDE
             if listing.counts()["validation"]:
                 chosen["validation"] = "folder"

@@ -9,7 +9,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from training.data.cifar10 import DataError
-from training.sources import opening
+from training.sources import opening, picture_settings
 from training.sources.listing import PARTS
 
 
@@ -203,3 +203,49 @@ def test_test_pictures_alone_of_some_of_cifar10s_classes_are_cifar10s(tmp_path):
 
     assert opening.find(tmp_path) is None
     assert opening.load_split(tmp_path, "test").labels.tolist() == [5, 5, 9, 9]
+
+
+def test_test_pictures_alone_are_a_data_set_for_load_tests(pictures, tmp_path):
+    """Labels are places among the sorted class folders, an empty one included; none is trained."""
+    shutil.copytree(pictures / "test", tmp_path / "test")
+    for name in ("absent", "zebra"):
+        (tmp_path / "test" / name).mkdir()
+    listing = opening.find(tmp_path)
+
+    assert listing.class_names == ("absent", *CLASSES, "zebra")
+    assert [row.label for row in listing.pictures] == [1, 2, 3, 4, 5]
+    assert {row.part for row in listing.pictures} == {"test"}
+    assert opening.load_split(tmp_path, "test", 32).labels.tolist() == [1, 2, 3, 4, 5]
+    for read in (lambda: opening.load(tmp_path), lambda: opening.load_split(tmp_path, "train")):
+        with pytest.raises(DataError, match=r"has no training pictures, only 5 for testing; exp"):
+            read()
+    with pytest.raises(DataError, match="has no training pictures, only 5 for testing"):
+        picture_settings.choose(tmp_path, tmp_path / "run", {"image_size": None})
+
+
+def test_a_table_of_test_pictures_alone(pictures, tmp_path):
+    """A table whose rows are all for testing is read like such a folder."""
+    file = tmp_path / "labels.csv"
+    tested = sorted((pictures / "test").glob("*/*"))
+    rows = [f"{path},{path.parent.name},test" for path in tested]
+    file.write_text("\n".join(["path,label,split", *rows]))
+
+    assert opening.load_split(file, "test", 32).labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_test_pictures_of_a_single_class_are_refused(pictures, tmp_path):
+    """The message says how the other classes of the model are named."""
+    shutil.copytree(pictures / "test" / "ring", tmp_path / "test" / "ring")
+
+    with pytest.raises(DataError, match=r"only the class 'ring', .*add an empty folder for each"):
+        opening.find(tmp_path)
+
+
+def test_a_class_named_test_is_a_class(tmp_path):
+    """A folder `test` beside other classes, or with pictures of its own, is no part."""
+    write_pictures(tmp_path / "several", 5, class_names=("cat", "test"), parts=("",))
+    write_pictures(tmp_path / "flat", 5, class_names=("test",), parts=("",))
+
+    assert opening.find(tmp_path / "several").class_names == ("cat", "test")
+    with pytest.raises(DataError, match="has only the class 'test', expected two or more"):
+        opening.find(tmp_path / "flat")
