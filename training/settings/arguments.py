@@ -204,6 +204,19 @@ def _images(group: argparse._ArgumentGroup) -> None:
         "Beta(ALPHA, ALPHA), 0.01 to 10; 0 is off",
     )
     group.add_argument(
+        "--randaugment",
+        type=int,
+        metavar="N",
+        help="change each training image by N of RandAugment's operations, 1 to 4, such as "
+        "rotation, contrast and sharpness; 0 is off (default)",
+    )
+    group.add_argument(
+        "--randaugment-magnitude",
+        type=int,
+        metavar="M",
+        help="strength of these operations, 0 to 30 (default 9)",
+    )
+    group.add_argument(
         "--validation",
         choices=get_args(recipes.Validation),
         help="validation images: the same share of each class of the training images (stratified), "

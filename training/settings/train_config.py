@@ -61,6 +61,9 @@ class TrainConfig:
             border (DeVries and Taylor, 2017). 0 is off.
         mixup: Each training image and its target are mixed with those of another image, with a
             share drawn from Beta(mixup, mixup) (Zhang et al., 2018). 0 is off.
+        randaugment: Number of RandAugment's operations on each training image, 1 to 4, drawn for
+            each image and epoch (Cubuk et al., 2020). 0 is off.
+        randaugment_magnitude: Strength of these operations, 0 to 30; not read without them.
         validation: Source of the validation images: "stratified" draws them from the training
             images, the same share of each class; "tail" takes the last training images; "test"
             uses the test images and trains on all training images; "folder" uses the validation
@@ -112,6 +115,8 @@ class TrainConfig:
     flip: bool = False
     cutout: int = 0
     mixup: float = 0.0
+    randaugment: int = 0
+    randaugment_magnitude: int = 9
     validation: Validation = "stratified"
     validation_fraction: float = 0.1
     early_stopping: int = 0
@@ -150,6 +155,8 @@ class TrainConfig:
             "cutout", 0 <= self.cutout <= self.image_size, f"0 to {self.image_size} pixels"
         )
         self._require("mixup", self.mixup == 0 or 0.01 <= self.mixup <= 10, "0, or 0.01 to 10")
+        self._require("randaugment", 0 <= self.randaugment <= 4, "0 to 4 operations")
+        self._require("randaugment_magnitude", 0 <= self.randaugment_magnitude <= 30, "0 to 30")
         self._require("validation_fraction", 0 < self.validation_fraction < 1, "between 0 and 1")
         self._require("early_stopping", self.early_stopping >= 0, "a number of epochs, or 0")
         self._require("time_budget", self.time_budget >= 0, "a number of seconds, or 0")
