@@ -252,6 +252,13 @@ def _start(group: argparse._ArgumentGroup) -> None:
         help="learning rate of the body as a share of that of the head, 0 to 1",
     )
     group.add_argument(
+        "--layer-decay",
+        type=float,
+        metavar="X",
+        help="learning rate of each group of the body's layers as a share of that of the group "
+        "behind it, from the head to the stem, above 0 to 1 (default 1)",
+    )
+    group.add_argument(
         "--image-size",
         type=int,
         metavar="PIXELS",

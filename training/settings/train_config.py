@@ -80,7 +80,9 @@ class TrainConfig:
             validation loss, too.
         freeze_epochs: Epochs in which the body, all layers before the head, keeps its weights.
         backbone_rate: Learning rate of the body as a share of that of the head. With another value
-            than 1, or frozen epochs, weight decay acts on the head alone.
+            than 1, frozen epochs or a layer decay, weight decay acts on the head alone.
+        layer_decay: Learning rate of each group of the body's layers as a share of that of the
+            group behind it, see training.model.layer_rates. 1 is off.
         weights: Initial weights: "none" (random), "imagenet" (the body of resnet50 or of a model of
             keras.applications, downloaded by Keras), or the path of a .keras file of an earlier run
             or of weights of the body without top (.h5).
@@ -125,6 +127,7 @@ class TrainConfig:
     class_weights: bool = False
     freeze_epochs: int = 0
     backbone_rate: float = 1.0
+    layer_decay: float = 1.0
     weights: str = "none"
     image_size: int = 32
     upsample: int = 1
@@ -163,6 +166,7 @@ class TrainConfig:
         self._require("upsample", self.upsample in (1, 2, 4, 7), "1, 2, 4 or 7")
         self._require("freeze_epochs", 0 <= self.freeze_epochs < self.epochs, "less than epochs")
         self._require("backbone_rate", 0 <= self.backbone_rate <= 1, "0 to 1")
+        self._require("layer_decay", 0 < self.layer_decay <= 1, "above 0 to 1")
         self._require("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
         if self.warmup_epochs and self.schedule == "constant":
             msg = (
@@ -178,6 +182,22 @@ class TrainConfig:
                 "more, or --schedule constant"
             )
             raise ConfigError(msg)
+        self._check_model()
+        if self.calibrate and self.validation == "test":
+            msg = (
+                "calibrate received with validation test: the test images would choose the "
+                "temperature that they measure; pass --validation stratified"
+            )
+            raise ConfigError(msg)
+        if self.early_stopping and self.validation == "test":
+            msg = (
+                f"early_stopping {self.early_stopping} received with validation test: the test "
+                "images would choose the weights that they measure; pass --validation stratified"
+            )
+            raise ConfigError(msg)
+
+    def _check_model(self) -> None:
+        """Refuse settings that the model does not have."""
         if self.model != "resnet50" and self.upsample != 1:
             msg = (
                 f"upsample {self.upsample} received for {self.model}; only resnet50 can be "
@@ -196,16 +216,10 @@ class TrainConfig:
         if self.model == "simcnn" and self.weights == "imagenet":
             msg = "weights imagenet received for simcnn; they exist for resnet50 alone: use none"
             raise ConfigError(msg)
-        if self.calibrate and self.validation == "test":
+        if self.model == "simcnn" and self.layer_decay != 1:
             msg = (
-                "calibrate received with validation test: the test images would choose the "
-                "temperature that they measure; pass --validation stratified"
-            )
-            raise ConfigError(msg)
-        if self.early_stopping and self.validation == "test":
-            msg = (
-                f"early_stopping {self.early_stopping} received with validation test: the test "
-                "images would choose the weights that they measure; pass --validation stratified"
+                f"layer_decay {self.layer_decay} received for simcnn, which has no body of several "
+                "blocks; leave it out"
             )
             raise ConfigError(msg)
 
