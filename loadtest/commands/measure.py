@@ -1,6 +1,7 @@
 """The commands `run` and `find-capacity`: they measure, write a report and return an exit code."""
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +15,7 @@ from loadtest.live.watch import Watch
 from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.report_schema import RAW_FILE, Report
 from loadtest.reports.pages import files, terminal
-from loadtest.rows import sources
+from loadtest.rows import recorded_split, sources
 from loadtest.rows.dataset import Source
 from loadtest.session import first_request, session
 from loadtest.session.session import Measurement
@@ -34,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: The run cannot start.
     """
-    config = parse_run(arguments)
+    config = recorded_split.settled(parse_run(arguments))
     source = _source(config)
     load = settle(config, len(source), source.noun)
     baseline = _baseline(config, load, capacity=False)
@@ -59,6 +60,7 @@ def find_capacity(arguments: Sequence[str]) -> int:
         UsageError: The search cannot start.
     """
     config = parse_capacity(arguments)
+    config = dataclasses.replace(config, run=recorded_split.settled(config.run))
     source = _source(config.run)
     load = load_without_rate(config, len(source))
     baseline = _baseline(config.run, load, capacity=True)

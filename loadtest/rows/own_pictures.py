@@ -86,14 +86,18 @@ class OwnPictures:
         return decoded
 
 
-def find(data_dir: Path | None) -> OwnPictures | None:
+def find(data_dir: Path | None, split_seed: int | None = None) -> OwnPictures | None:
     """Find the test pictures of a data set; None if it is CIFAR-10 or nothing that is known.
+
+    Args:
+        data_dir: See training.sources.opening.find.
+        split_seed: See training.sources.opening.find; None for 0.
 
     Raises:
         UsageError: The data set cannot be used.
     """
     try:
-        listing = opening.find(data_dir)
+        listing = opening.find(data_dir, split_seed=split_seed or 0)
     except (DataError, OSError) as error:
         raise UsageError(str(error)) from error
     if listing is None or data_dir is None:

@@ -60,6 +60,13 @@ def add_options(parser: Any, **_others: object) -> None:  # noqa: ANN401 - Locus
         "on (default: $CIFAR10_DIR)",
         include_in_web_ui=False,  # a path on this machine means nothing in the browser
     )
+    add(
+        "--split-seed",
+        type=non_negative_int,
+        default=0,
+        help="Seed of the training's drawn test pictures",
+        include_in_web_ui=False,
+    )
     add_flags(add, include_in_web_ui=False)
 
 
@@ -70,7 +77,8 @@ def on_init(environment: Environment, **_others: object) -> None:
     if options is None:
         return  # Locust is used as a library
     try:
-        source = open_test_images(Path(options.data_dir) if options.data_dir else None)
+        folder = Path(options.data_dir) if options.data_dir else None
+        source = open_test_images(folder, options.split_seed)
         ImageUser.connection = connection(options)
     except UsageError as error:
         # Locust would only log an exception of a listener and continue; sys.exit ends it.

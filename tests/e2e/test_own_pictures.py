@@ -189,3 +189,29 @@ def post(target: str, verb: str, document: object) -> dict:
     )
     with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - see above
         return json.load(answer)
+
+
+@pytest.mark.timeout(300)
+def test_the_seed_of_drawn_test_pictures_follows_the_model(tmp_path):
+    """Report, export and load test use the test pictures that `--split-seed` drew."""
+    write_pictures(tmp_path / "data", 60, parts=("",))
+    data = ("--data-dir", "data")
+    training = ("--image-size", SIDE, "--epochs", 1, "--batch-size", 32, "--run-dir", "run")
+    run("training", "simcnn", *data, *training, "--split-seed", 7, cwd=tmp_path)
+    run("training", "report", "run", *data, "--output", "report", cwd=tmp_path)
+    run("export", "run", *data, "--name", NAME, "--models-dir", "models", cwd=tmp_path)
+
+    card = (tmp_path / "models" / NAME / "1" / "MODEL_CARD.md").read_text()
+    assert "drawn, a fifth of each class, seed 7" in card
+    assert "left out" not in (tmp_path / "report" / "report.md").read_text()
+    flags = ("--models_dir", str(tmp_path / "models"), "--port", "0", "--host", "127.0.0.1")
+    with servers.as_process(*flags) as server:
+        target = server.wait_for(r"listening on ([\d.]+:\d+)").group(1)
+        server.wait_for(f"ready: {NAME}")
+        run(
+            *("loadtest", "run", "--target", target, "--model", NAME, *data, "--users", 2),
+            *("--models-dir", "models", "--output-dir", "load", "--plain"),
+            cwd=tmp_path,
+        )
+    load = json.loads((tmp_path / "load" / "report.json").read_text())
+    assert load["accuracy"]["recorded"]["same_images"]

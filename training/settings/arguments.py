@@ -230,6 +230,12 @@ def _images(group: argparse._ArgumentGroup) -> None:
         metavar="X",
         help="share of the training images used for validation, 0 to 1 (default 0.1)",
     )
+    group.add_argument(
+        "--split-seed",
+        type=int,
+        metavar="N",
+        help="seed of the test pictures that are drawn if the data name none (default 0)",
+    )
 
 
 def _start(group: argparse._ArgumentGroup) -> None:

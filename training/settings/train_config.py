@@ -69,6 +69,7 @@ class TrainConfig:
             uses the test images and trains on all training images; "folder" uses the validation
             images that a folder or table of pictures has.
         validation_fraction: Share of the training images set aside by "stratified" and "tail".
+        split_seed: Seed of the test pictures that are drawn if the data name none.
         early_stopping: Stop after this many epochs in a row without a better validation accuracy
             than the best one so far, and save the weights of the best epoch. 0 is off.
         time_budget: Seconds that the training may take, from its start to its last file; `epochs`
@@ -121,6 +122,7 @@ class TrainConfig:
     randaugment_magnitude: int = 9
     validation: Validation = "stratified"
     validation_fraction: float = 0.1
+    split_seed: int = 0
     early_stopping: int = 0
     time_budget: int = 0
     calibrate: bool = False
@@ -167,6 +169,7 @@ class TrainConfig:
         self._require("freeze_epochs", 0 <= self.freeze_epochs < self.epochs, "less than epochs")
         self._require("backbone_rate", 0 <= self.backbone_rate <= 1, "0 to 1")
         self._require("layer_decay", 0 < self.layer_decay <= 1, "above 0 to 1")
+        self._require("split_seed", 0 <= self.split_seed < 2**32, "0 to 2**32 - 1")
         self._require("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
         if self.warmup_epochs and self.schedule == "constant":
             msg = (

@@ -16,10 +16,11 @@ VARIANT = "picture-folder"
 PART_FOLDERS = ("train", "test")
 
 
-def find(folder: Path) -> Listing | None:
+def find(folder: Path, split_seed: int = 0) -> Listing | None:
     """List the pictures of a folder; None if it has no class folder with pictures.
 
-    The class folders may have folders themselves. Hidden files and folders are ignored.
+    The class folders may have folders themselves. Hidden files and folders are ignored. For
+    `split_seed` see listing.listed.
 
     Raises:
         DataError: Pictures of a class for testing or validation have no training pictures, or a
@@ -48,7 +49,7 @@ def find(folder: Path) -> Listing | None:
         for name, files in classes.items()
         for file in files
     ]
-    return listed(VARIANT, names, rows, origin=folder)
+    return listed(VARIANT, names, rows, origin=folder, split_seed=split_seed)
 
 
 def part_folders(folder: Path) -> dict[Part, Path]:

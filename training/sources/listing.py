@@ -94,12 +94,14 @@ class Listing:
         class_names: Names of the classes, sorted unless the data set numbers them.
         pictures: The pictures, by part, class and name.
         drawn: Whether the test pictures were drawn, because the data set names none.
+        split_seed: Seed by which they were drawn; 0 if they were not.
     """
 
     variant: str
     class_names: tuple[str, ...]
     pictures: tuple[Labelled, ...]
     drawn: bool = False
+    split_seed: int = 0
 
     def counts(self) -> dict[Part, Counter[int]]:
         """Return the number of pictures of each class, by part."""
@@ -152,7 +154,13 @@ def listed(
         rows = _with_test_part(rows, split_seed)
     order = {part: number for number, part in enumerate(PARTS)}
     ordered = sorted(rows, key=lambda row: (order[row.part], row.label, row.picture.name))
-    listing = Listing(variant=variant, class_names=names, pictures=tuple(ordered), drawn=drawn)
+    listing = Listing(
+        variant=variant,
+        class_names=names,
+        pictures=tuple(ordered),
+        drawn=drawn,
+        split_seed=split_seed if drawn else 0,
+    )
     trained = listing.counts()["train"]
     untrained = [name for label, name in enumerate(names) if not trained[label]]
     if untrained and not tested_alone:
@@ -180,6 +188,24 @@ def check_trainable(listing: Listing, origin: Path | None) -> None:
             f"{origin} has no training pictures, only {len(listing.pictures):,} for testing; "
             "expected train/CLASS/ beside test/CLASS/, or CLASS/ alone, of which a fifth is tested "
             "(a load test takes the folder as it is)"
+        )
+        raise DataError(msg)
+
+
+def check_split_seed(listing: Listing | None, split_seed: int | None) -> None:
+    """Refuse a seed of test pictures that are not drawn.
+
+    Args:
+        listing: The pictures; None for CIFAR-10, whose test images are given.
+        split_seed: The seed that the user gave; None if none was given.
+
+    Raises:
+        DataError: The seed is given and not 0, and the data name their test pictures.
+    """
+    if split_seed and (listing is None or not listing.drawn):
+        msg = (
+            f"split seed {split_seed} received, but the data name their test pictures, so that "
+            "none are drawn; leave --split-seed out"
         )
         raise DataError(msg)
 

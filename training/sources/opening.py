@@ -21,13 +21,14 @@ REFERENCE_SIDE = 32
 _log = logging.getLogger(__name__)
 
 
-def find(data_dir: Path | None) -> Listing | None:
+def find(data_dir: Path | None, *, split_seed: int = 0) -> Listing | None:
     """List the pictures of a data set without decoding them; needs no TensorFlow.
 
     Args:
         data_dir: A folder of pictures (see folders.find), a table or a folder with one (see
             tables.find), a data set of Hugging Face (see arrow_datasets.find), or CIFAR-10 in any
             form that training.data.cifar10.load reads.
+        split_seed: Seed of the test pictures that are drawn if the data name none.
 
     Returns:
         The pictures, perhaps test pictures alone, see listing.check_trainable; None if it is
@@ -39,25 +40,33 @@ def find(data_dir: Path | None) -> Listing | None:
     if data_dir is None:
         return None
     if data_dir.is_file():
-        return tables.find(data_dir) if data_dir.suffix.lower() in tables.ENDINGS else None
+        is_table = data_dir.suffix.lower() in tables.ENDINGS
+        return tables.find(data_dir, split_seed) if is_table else None
     if not data_dir.is_dir():
         return None
-    stored = arrow_datasets.find(data_dir)
+    stored = arrow_datasets.find(data_dir, split_seed)
     if stored is not None:
         return stored
     table = tables.beside(data_dir)
     if table is not None:
-        return tables.find(table)
-    return None if folders.is_reference(data_dir) else folders.find(data_dir)
+        return tables.find(table, split_seed)
+    return None if folders.is_reference(data_dir) else folders.find(data_dir, split_seed)
 
 
-def load(data_dir: Path | None, side: int | None = None, *, refuse_broken: bool = False) -> DataSet:
+def load(
+    data_dir: Path | None,
+    side: int | None = None,
+    *,
+    split_seed: int = 0,
+    refuse_broken: bool = False,
+) -> DataSet:
     """Read a whole data set.
 
     Args:
         data_dir: See `find`; None downloads CIFAR-10.
         side: Height and width in pixels to which pictures are scaled; None for DEFAULT_SIDE.
             CIFAR-10's are never scaled.
+        split_seed: See `find`.
         refuse_broken: Whether a file that is no picture is an error. Otherwise it is left out.
 
     Raises:
@@ -65,7 +74,7 @@ def load(data_dir: Path | None, side: int | None = None, *, refuse_broken: bool 
             of CIFAR-10.
         StorageError: The cache of decoded pictures cannot be written.
     """
-    listing = find(data_dir)
+    listing = find(data_dir, split_seed=split_seed)
     if listing is None:
         check_reference_side(side)
         return cifar10.load(data_dir)
@@ -94,9 +103,11 @@ def load(data_dir: Path | None, side: int | None = None, *, refuse_broken: bool 
     )
 
 
-def load_split(data_dir: Path | None, name: SplitName, side: int | None = None) -> Split:
+def load_split(
+    data_dir: Path | None, name: SplitName, side: int | None = None, *, split_seed: int = 0
+) -> Split:
     """Read the training or the test images into memory; see `load`."""
-    listing = find(data_dir)
+    listing = find(data_dir, split_seed=split_seed)
     if listing is None:
         check_reference_side(side)
         return cifar10.load_split(data_dir, name)

@@ -12,6 +12,21 @@ from training.data.cifar10 import DataError
 from training.sources import opening, picture_settings
 from training.sources.listing import PARTS
 
+NAMES = ("image_size", "validation", "split_seed")
+# Test pictures that are drawn of ten of each class.
+RECORDED = [
+    "circle/0003.bmp",
+    "circle/0004.jpg",
+    "cross/0003.bmp",
+    "cross/0006.PNG",
+    "ring/0000.png",
+    "ring/0008.png",
+    "square/0003.bmp",
+    "square/0007.jpg",
+    "triangle/0004.jpg",
+    "triangle/0005.jpeg",
+]
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
@@ -220,7 +235,7 @@ def test_test_pictures_alone_are_a_data_set_for_load_tests(pictures, tmp_path):
         with pytest.raises(DataError, match=r"has no training pictures, only 5 for testing; exp"):
             read()
     with pytest.raises(DataError, match="has no training pictures, only 5 for testing"):
-        picture_settings.choose(tmp_path, tmp_path / "run", {"image_size": None})
+        picture_settings.choose(tmp_path, tmp_path / "run", dict.fromkeys(NAMES))
 
 
 def test_a_table_of_test_pictures_alone(pictures, tmp_path):
@@ -249,3 +264,42 @@ def test_a_class_named_test_is_a_class(tmp_path):
     assert opening.find(tmp_path / "several").class_names == ("cat", "test")
     with pytest.raises(DataError, match="has only the class 'test', expected two or more"):
         opening.find(tmp_path / "flat")
+
+
+def test_another_seed_draws_other_test_pictures(tmp_path):
+    """Seed 0 is the default; the number of each class is the same, and the digest differs."""
+    write_pictures(tmp_path, 10, parts=("",))
+    default, zero, other = (
+        opening.find(tmp_path, **seed) for seed in ({}, {"split_seed": 0}, {"split_seed": 7})
+    )
+
+    assert default.sha256() == zero.sha256() != other.sha256()
+    assert names_of(default, "test") != names_of(other, "test")
+    assert default.counts()["test"] == other.counts()["test"]
+    assert opening.load(tmp_path, 32, split_seed=7).facts["split_seed"] == 7
+    train, test = (
+        opening.load_split(tmp_path, part, 32, split_seed=7) for part in ("train", "test")
+    )
+    assert (len(train), len(test)) == (40, 10)
+
+
+def test_the_default_seed_draws_the_same_pictures_for_ever(tmp_path):
+    """The names of the drawn pictures are recorded: earlier trainings keep their division."""
+    write_pictures(tmp_path, 10, parts=("",))
+
+    drawn = sorted(name for name in names_of(opening.find(tmp_path), "test"))
+    assert drawn == RECORDED
+
+
+def test_a_seed_for_test_pictures_that_are_given_is_refused(pictures, tmp_path):
+    """So is one for CIFAR-10; a run that began keeps its seed."""
+    options = {"image_size": None, "validation": None, "split_seed": 7}
+    with pytest.raises(DataError, match="split seed 7 received, but the data name their test"):
+        picture_settings.choose(pictures, tmp_path / "run", options)
+    with pytest.raises(DataError, match="split seed 7 received"):
+        picture_settings.choose(None, tmp_path / "run", options)
+    (tmp_path / "config.json").write_text('{"config": {"split_seed": 7}, "pictures": {}}')
+    write_pictures(tmp_path / "data", 10, parts=("",))
+
+    chosen = picture_settings.choose(tmp_path / "data", tmp_path, options | {"split_seed": None})
+    assert chosen["split_seed"] == 7
