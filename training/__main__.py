@@ -106,7 +106,10 @@ def _inspect(arguments: list[str]) -> int:
     options = inspect_command.parser().parse_args(arguments)
     return _finish(
         lambda: inspect_command.run(
-            options.data, options.output, refuse_broken=options.refuse_broken
+            options.data,
+            options.output,
+            refuse_broken=options.refuse_broken,
+            split_seed=options.split_seed,
         )
     )
 

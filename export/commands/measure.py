@@ -132,8 +132,13 @@ def _version_and_test_images(
         )
         raise ExportError(msg)
     try:
-        side = training_run.image_size(metrics.get("training") or {})
-        split = opening.load_split(resolve_data_dir(parsed.data_dir), "test", side)
+        training = metrics.get("training") or {}
+        split = opening.load_split(
+            resolve_data_dir(parsed.data_dir),
+            "test",
+            training_run.image_size(training),
+            split_seed=training_run.split_seed(training),
+        )
     except DataError as error:
         raise ExportError(str(error)) from error
     return folder, metrics, split

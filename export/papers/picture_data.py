@@ -58,7 +58,9 @@ def section(training: Mapping[str, Any]) -> str:
         ("Files", f"{facts['pictures']:,}, of which {facts['broken']:,} could not be read"),
         (
             "Test pictures",
-            "drawn, a fifth of each class" if facts["drawn_test"] else "those that the data name",
+            f"drawn, a fifth of each class, seed {facts.get('split_seed', 0)}"
+            if facts["drawn_test"]
+            else "those that the data name",
         ),
         (
             "Largest class",

@@ -16,7 +16,12 @@ _SPLITS: dict[SplitName, str] = {"train": "training", "test": "test"}
 
 
 def read(
-    data_dir: Path | None, name: SplitName, *, sha256: str | None, used_by: Path, side: int = 32
+    data_dir: Path | None,
+    name: SplitName,
+    *,
+    sha256: str | None,
+    used_by: Path,
+    training: Mapping[str, Any],
 ) -> Split:
     """Read the training or the test images of a model.
 
@@ -26,14 +31,20 @@ def read(
         sha256: Digest of the images that the model used; None if it is not known, as in older runs
             that did not record the training images.
         used_by: The run or version that used the images, for the message.
-        side: Height and width of the images in pixels.
+        training: Content of the run's metrics.json, or section `training` of a version's: the size
+            of the images, and the seed by which test pictures were drawn.
 
     Raises:
         ExportError: the images cannot be read, or have another digest.
     """
     with step(f"reading the {_SPLITS[name]} images from {data_dir or 'the Keras download'}"):
         try:
-            split = opening.load_split(data_dir, name, side)
+            split = opening.load_split(
+                data_dir,
+                name,
+                training_run.image_size(training),
+                split_seed=training_run.split_seed(training),
+            )
         except (DataError, StorageError) as error:
             raise ExportError(str(error)) from error
     if sha256 is not None and split.sha256() != sha256:
@@ -65,8 +76,7 @@ def read_held_out(
         return None
     sha256 = training["data"].get("train_sha256")
     try:
-        side = training_run.image_size(training)
-        train = read(data_dir, "train", sha256=sha256, used_by=used_by, side=side)
+        train = read(data_dir, "train", sha256=sha256, used_by=used_by, training=training)
     except ExportError as error:
         msg = (
             f"{error}; precisions other than fp32 are judged on the training images that the "

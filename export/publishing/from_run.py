@@ -71,7 +71,7 @@ def publish_run(
         "test",
         sha256=run.metrics["data"].get("test_sha256", "unknown"),
         used_by=run.path,
-        side=training_run.image_size(run.metrics),
+        training=run.metrics,
     )
     names, is_of_pictures = run.class_names, training_run.is_of_pictures(run.metrics)
     others = [precision for precision in precisions if precision != FP32]

@@ -28,7 +28,6 @@ from export.precisions.judged_rows import ComparedRows, SplitRows
 from export.precisions.make import FP32, Variants, make
 from export.publishing import checked_images, new_version, own_test_data
 from export.publishing.new_version import PublishedVersion, all_refused, step
-from export.sources import training_run
 from serving.repository import model_folder
 from serving.repository.model_folder import ModelFolder, Precision
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, Signature
@@ -129,7 +128,7 @@ def _judge_by_images(
         "test",
         sha256=metrics["data"]["sha256"],
         used_by=version,
-        side=training_run.image_size(training),
+        training=training,
     )
     rows = SplitRows(split=test, class_names=metrics["class_names"])
     reported = ComparedRows(rows=rows, classes=_recorded(version, metrics))

@@ -136,6 +136,15 @@ def image_size(training: Mapping[str, Any]) -> int:
     return int((training.get("config") or {}).get("image_size", 32))
 
 
+def split_seed(training: Mapping[str, Any]) -> int:
+    """Return the seed by which a training's test pictures were drawn; 0 if it does not record it.
+
+    Args:
+        training: Content of the run's metrics.json, or section `training` of a version's.
+    """
+    return int((training.get("config") or {}).get("split_seed", 0))
+
+
 def is_of_pictures(training: Mapping[str, Any]) -> bool:
     """Return whether a training was on pictures of any classes, and not on CIFAR-10."""
     return bool(training.get("pictures"))

@@ -1,6 +1,7 @@
 """The commands `run` and `find-capacity`: they measure, write a report and return an exit code."""
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -14,8 +15,9 @@ from loadtest.live.watch import Watch
 from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.report_schema import RAW_FILE, Report
 from loadtest.reports.pages import files, terminal
-from loadtest.rows import sources
-from loadtest.session import session
+from loadtest.rows import recorded_split, sources
+from loadtest.rows.dataset import Source
+from loadtest.session import first_request, session
 from loadtest.session.session import Measurement
 from loadtest.settings.arguments import parse_capacity, parse_run
 from loadtest.settings.config import LoadTestConfig, LoadTestError
@@ -33,8 +35,8 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: The run cannot start.
     """
-    config = parse_run(arguments)
-    source = sources.open_source(config.data)
+    config = recorded_split.settled(parse_run(arguments))
+    source = _source(config)
     load = settle(config, len(source), source.noun)
     baseline = _baseline(config, load, capacity=False)
     with prepared(config):
@@ -58,7 +60,8 @@ def find_capacity(arguments: Sequence[str]) -> int:
         UsageError: The search cannot start.
     """
     config = parse_capacity(arguments)
-    source = sources.open_source(config.run.data)
+    config = dataclasses.replace(config, run=recorded_split.settled(config.run))
+    source = _source(config.run)
     load = load_without_rate(config, len(source))
     baseline = _baseline(config.run, load, capacity=True)
     with prepared(config.run):
@@ -135,6 +138,13 @@ def _for_samples() -> Iterator[None]:
     except storage.StorageError as error:
         msg = f"{error}, or name another file with --save-samples"
         raise LoadTestError(msg) from error
+
+
+def _source(config: LoadTestConfig) -> Source:
+    """Return the source of the rows of a run."""
+    source = sources.open_source(config.data)
+    run_event_loop(first_request.prepare(source, config))
+    return source
 
 
 def _baseline(config: LoadTestConfig, load: SettledLoad, *, capacity: bool) -> Report | None:

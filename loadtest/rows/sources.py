@@ -23,7 +23,7 @@ def open_source(data: DataConfig) -> Source:
         return SyntheticImages(data.synthetic, data.seed)
     path = data.inputs
     if path is None:
-        return open_test_images(data.data_dir)
+        return open_test_images(data.data_dir, data.split_seed)
     if path.is_dir():
         return image_files.find(path)
     if path.suffix == ".npz":
@@ -34,16 +34,17 @@ def open_source(data: DataConfig) -> Source:
     raise UsageError(msg)
 
 
-def open_test_images(data_dir: Path | None) -> Source:
+def open_test_images(data_dir: Path | None, split_seed: int | None = None) -> Source:
     """Return the test images of a data set: CIFAR-10, or pictures of any classes.
 
     Args:
         data_dir: Folder, table or archive; None to use $CIFAR10_DIR.
+        split_seed: Seed of the test pictures that are drawn if the data name none.
 
     Raises:
         UsageError: They cannot be read.
     """
-    pictures = own_pictures.find(resolve_data_dir(data_dir))
+    pictures = own_pictures.find(resolve_data_dir(data_dir), split_seed)
     if pictures is not None:
         return pictures
     return LabelledImages(load_test_images(data_dir), source_name(data_dir))

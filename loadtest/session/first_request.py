@@ -4,6 +4,7 @@ The reason is one line that says what was received, what was expected and which 
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 
 from loadtest.figures.agreement import Agreement
@@ -11,7 +12,10 @@ from loadtest.generator.assignment import Assignment
 from loadtest.generator.recording import CONNECTION_ERRORS
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_schema import Transport
+from loadtest.rows import class_check
 from loadtest.rows.dataset import Dataset, Source
+from loadtest.rows.own_pictures import OwnPictures
+from loadtest.servers import class_names
 from loadtest.session import own_answers
 from loadtest.settings.config import LoadTestConfig, UsageError
 from loadtest.settings.connection_flags import API_KEY_VARIABLE
@@ -64,6 +68,21 @@ async def discover(config: LoadTestConfig) -> Api:
     )
 
 
+async def prepare(source: Source, config: LoadTestConfig) -> None:
+    """Decode own pictures at the size that the model takes, before their number plans the load.
+
+    A server that does not answer is left to `FirstRequest`, which finds the reason.
+
+    Raises:
+        UsageError: The pictures cannot be decoded.
+    """
+    if not isinstance(source, OwnPictures):
+        return
+    with contextlib.suppress(CallError, TimeoutError):
+        api = await asyncio.wait_for(discover(config), _OTHER_REQUEST_SECONDS)
+        source.decode_for(api.inputs)
+
+
 class FirstRequest:
     """The first request of a run."""
 
@@ -81,7 +100,8 @@ class FirstRequest:
 
         Raises:
             UsageError: The server cannot be reached, refuses the request (its message is quoted),
-                or gives an answer that cannot be scored; or the rows do not fit the model.
+                or gives an answer that cannot be scored; or the rows do not fit the model, or
+                have other classes.
         """
         asking = asyncio.create_task(self._ask(self._config))
         try:
@@ -91,6 +111,7 @@ class FirstRequest:
                 if problem is not None and problem.certain and not asking.done():
                     raise UsageError(await self._told(problem))
             first = await asking
+            await asyncio.to_thread(_check_classes, self._config, first)
             return replace(
                 first,
                 agreement=await own_answers.agreement(
@@ -244,6 +265,29 @@ def _check(config: LoadTestConfig, dataset: Dataset) -> None:
         other = "--models-dir" if config.models_dir is not None else "--record-answers"
         msg = f"{config.data.inputs} has recorded answers; leave out {other}, or these answers"
         raise UsageError(msg)
+
+
+def _check_classes(config: LoadTestConfig, first: First) -> None:
+    """Compare the classes of the rows with those of the model, as far as they are known.
+
+    Raises:
+        UsageError: They differ.
+    """
+    if first.dataset.labels is None or not first.dataset.class_names:
+        return
+    answer, api = first.answer, first.assignment.api
+    known = (answer.version, api.served_version, config.version)
+    version = next((each for each in known if each is not None), None)
+    names: tuple[str, ...] = ()
+    if config.models_dir is not None:
+        names = class_names.of_folder(config.models_dir, config.model, version)
+    class_check.check(
+        first.dataset,
+        config.model,
+        names=names
+        or class_names.of_server(config.target, config.model, version, config.connection),
+        scores=class_check.score_count(answer.outputs, answer.output),
+    )
 
 
 def _read(

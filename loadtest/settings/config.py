@@ -84,6 +84,8 @@ class DataConfig:
     Attributes:
         data_dir: Folder or archive of CIFAR-10's test images; None to use $CIFAR10_DIR. It is not
             used with one of the next three.
+        split_seed: Seed by which test pictures are drawn from data that name none; None for the one
+            that is recorded with the model, else 0.
         inputs: File or folder of rows, see `loadtest.rows.sources`.
         random: Number of random rows.
         synthetic: Number of synthetic images.
@@ -96,6 +98,7 @@ class DataConfig:
     """
 
     data_dir: Path | None = None
+    split_seed: int | None = None
     inputs: Path | None = None
     random: int | None = None
     synthetic: int | None = None

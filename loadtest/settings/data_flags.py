@@ -42,6 +42,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         )
     add = group.add_argument
     add(
+        "--split-seed",
+        type=_seed,
+        metavar="N",
+        help="seed of the training's drawn test pictures (default: the one recorded in "
+        "--models-dir, else 0)",
+    )
+    add(
         "--input-shape",
         type=_shape,
         action="append",
@@ -93,6 +100,7 @@ def data(values: argparse.Namespace) -> DataConfig:
         raise UsageError(msg)
     return DataConfig(
         data_dir=values.data_dir,
+        split_seed=values.split_seed,
         inputs=values.inputs,
         random=values.random,
         synthetic=values.synthetic,

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from loadtest.settings.config import PLAIN, ConnectionConfig
 from loadtest.transports import api
-from loadtest.transports.api import Api, CallError, ModelInput
+from loadtest.transports.api import SCORE_NAMES, Api, CallError, ModelInput
 from loadtest.transports.grpc_sender import channel_credentials
 from serving.client import PREDICT_PATH, AsyncPredictClient, PredictError, predict_request
 from serving.errors import InvalidInput
@@ -98,6 +98,16 @@ def model_inputs(signatures: SignatureDefMap) -> tuple[ModelInput, ...]:
     """Return the inputs of a model's default signature, in the order of their names."""
     inputs = signatures.signature_def[SIGNATURE].inputs
     return tuple(_model_input(name, tensor) for name, tensor in sorted(inputs.items()))
+
+
+def score_count(signatures: SignatureDefMap) -> int | None:
+    """Return the number of scores that a model's default signature has; None if unknown."""
+    outputs = signatures.signature_def[SIGNATURE].outputs
+    for name in SCORE_NAMES:
+        if name in outputs and len(outputs[name].tensor_shape.dim) == 2:
+            size = outputs[name].tensor_shape.dim[1].size
+            return size if size > 0 else None
+    return None
 
 
 def _model_input(name: str, tensor: TensorInfo) -> ModelInput:

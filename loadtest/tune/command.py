@@ -3,12 +3,13 @@
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
 
 from loadtest.figures import manifest
-from loadtest.rows import sources
+from loadtest.rows import recorded_split, sources
 from loadtest.settings.config import LoadTestError
 from loadtest.tune import served_model
 from loadtest.tune.arguments import TuneConfig, parse
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: The search cannot start.
     """
     config = parse(list(arguments))
+    config = replace(config, run=recorded_split.settled(config.run))
     source = sources.open_source(config.run.data)
     with _prepared(config):
         environment = manifest.describe()

@@ -21,6 +21,7 @@ from loadtest.load.plan import Progress
 from loadtest.load.scenarios import settle
 from loadtest.rows.dataset import Source
 from loadtest.servers.local import LocalServer
+from loadtest.session import first_request
 from loadtest.session.session import Measurement, Session, open_session
 from loadtest.settings.config import LoadTestConfig, UsageError
 from loadtest.tune.cells import Cell
@@ -139,6 +140,7 @@ class Meter:
     ) -> tuple[Measurement, int]:
         known = self.users.get(cell)
         users = max(known or _FIRST_USERS, config.processes)
+        await first_request.prepare(self.source, config)
         opening = settle(replace(config, users=users, requests=_QUERIES), len(self.source))
         async with open_session(config, self.source, opening) as session:
             if rate is not None:

@@ -45,6 +45,7 @@ class LocustRun:
         queries: Queries,
         labels: npt.NDArray[np.int64],
         payloads: Sequence[bytes],
+        class_names: Sequence[str] = (),
     ) -> None:
         """Start a run without answers.
 
@@ -53,6 +54,7 @@ class LocustRun:
             queries: The images of each query.
             labels: int64, shape (images,): true class of each image.
             payloads: Request body of each query; empty if no requests are to be sent.
+            class_names: Names of the classes; empty for no figures of single classes.
         """
         self._api = api
         self._queries = queries
@@ -61,7 +63,8 @@ class LocustRun:
         self._payloads = payloads
         self._numbers = itertools.count()
         self._recorder = Recorder()
-        self._figures = RunningFigures(self._scorer, images=self._images)
+        self._class_names = class_names
+        self._figures = self._no_figures()
         self._counting_since_ns = 0
 
     def next_request(self) -> tuple[int, bytes] | None:
@@ -87,8 +90,11 @@ class LocustRun:
     def reset(self) -> None:
         """Drop all figures; answers to requests sent before this call will not be counted."""
         self._recorder = Recorder()
-        self._figures = RunningFigures(self._scorer, images=self._images)
+        self._figures = self._no_figures()
         self._counting_since_ns = time.monotonic_ns()
+
+    def _no_figures(self) -> RunningFigures:
+        return RunningFigures(self._scorer, images=self._images, class_names=self._class_names)
 
     def hand_over(self) -> Recording:
         """Return the recording since the last call, for the master, and drop it here.

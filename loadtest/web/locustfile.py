@@ -13,25 +13,29 @@ import base64
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.generator.recording import Recording
-from loadtest.rows.images import load_test_images, shuffled
+from loadtest.rows import class_check
+from loadtest.rows.dataset import Source
+from loadtest.rows.images import shuffled
+from loadtest.rows.sources import open_test_images
+from loadtest.servers import class_names
 from loadtest.settings.arguments import non_negative_int, positive_int, positive_number
 from loadtest.settings.config import DEFAULT_TIMEOUT_SECONDS, UsageError
 from loadtest.settings.connection_flags import add_flags, connection
-from loadtest.transports.api import DEFAULT_MODEL_INPUT, ModelInput, check_input
+from loadtest.transports.api import DEFAULT_MODEL_INPUT, ModelInput
 from loadtest.transports.grpc_sender import channel_credentials
-from loadtest.transports.tfs_grpc import TfsGrpc, model_inputs
+from loadtest.transports.tfs_grpc import TfsGrpc, model_inputs, score_count
 from loadtest.web import tables
 from loadtest.web.locust_run import LocustRun
 from loadtest.web.user import ImageUser
 from serving.client import PredictClient, PredictError
-from training.data.cifar10 import Split
 
 logger = logging.getLogger(__name__)
 
@@ -52,38 +56,47 @@ def add_options(parser: Any, **_others: object) -> None:  # noqa: ANN401 - Locus
     add(
         "--data-dir",
         default="",
-        help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)",
+        help="CIFAR-10 folder or archive, or the pictures of any classes that a model was trained "
+        "on (default: $CIFAR10_DIR)",
         include_in_web_ui=False,  # a path on this machine means nothing in the browser
+    )
+    add(
+        "--split-seed",
+        type=non_negative_int,
+        default=0,
+        help="Seed of the training's drawn test pictures",
+        include_in_web_ui=False,
     )
     add_flags(add, include_in_web_ui=False)
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]  # Locust's own
 def on_init(environment: Environment, **_others: object) -> None:
-    """Read the images once, register the listeners, and add accuracy to the web UI."""
+    """Find the images, register the listeners, and add accuracy to the web UI."""
     options = environment.parsed_options
     if options is None:
         return  # Locust is used as a library
     try:
-        split = load_test_images(Path(options.data_dir) if options.data_dir else None)
+        folder = Path(options.data_dir) if options.data_dir else None
+        source = open_test_images(folder, options.split_seed)
         ImageUser.connection = connection(options)
     except UsageError as error:
         # Locust would only log an exception of a listener and continue; sys.exit ends it.
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - part of a command-line program
         sys.exit(2)
-    _follow(environment, options, split)
+    _follow(environment, options, source)
     _merge_workers(environment)
     if environment.web_ui is not None:
         tables.extend(environment.web_ui, lambda: ImageUser.run_of_images)
 
 
-def _follow(environment: Environment, options: argparse.Namespace, split: Split) -> None:
+def _follow(environment: Environment, options: argparse.Namespace, source: Source) -> None:
     """Create a run when Locust starts a test; reset it when Locust resets its statistics."""
 
     def on_test_start(**_others: object) -> None:
         # A master sends no requests; its run only merges the recordings that workers report.
         sends = not isinstance(environment.runner, MasterRunner)
-        ImageUser.run_of_images = _run(options, split, environment.host or "", sends=sends)
+        ImageUser.run_of_images = _run(options, source, environment.host or "", sends=sends)
         ImageUser.timeout_seconds = options.timeout
         ImageUser.request_name = options.model
 
@@ -123,36 +136,56 @@ def _merge_workers(environment: Environment) -> None:
         events_here.worker_report.add_listener(on_worker_report)  # type: ignore[no-untyped-call]  # Locust has no types here
 
 
-def _run(options: argparse.Namespace, split: Split, target: str, *, sends: bool) -> LocustRun:
+def _run(options: argparse.Namespace, source: Source, target: str, *, sends: bool) -> LocustRun:
     """Return a run with the current values of the web UI's form.
 
     If a value is wrong, the error is logged (the UI shows the log) and no requests are sent.
     """
-    queries = shuffled(len(split), batch=1, seed=0)
-    api = TfsGrpc(options.model, None)
     try:
         version = str(options.model_version or "").strip()
         batch = positive_int(str(options.batch))
-        queries = shuffled(len(split), batch=batch, seed=non_negative_int(str(options.seed)))
+        seed = non_negative_int(str(options.seed))
         positive_number(str(options.timeout))
         number = non_negative_int(version) if version else None
-        if not sends:
-            return LocustRun(TfsGrpc(options.model, number), queries, split.labels, [])
-        known = _model_input(target, options.model, number, batch)
-        api = TfsGrpc(options.model, number, (known,))
+        served = _served(target, options.model, number) if sends else _UNKNOWN
+        dataset = source.fit(served.inputs, model=options.model, batch=batch)
+        class_check.check(dataset, options.model, names=served.classes, scores=served.scores)
     except (argparse.ArgumentTypeError, UsageError) as error:
         logger.error("nothing is sent: %s", error)  # noqa: TRY400 - a wrong setting, not a bug
-        return LocustRun(api, queries, split.labels, [])
-    payloads = [
-        api.payload({known.name: split.images[queries.image_ids(query)]})
-        for query in range(len(queries))
-    ]
-    logger.info("sending %d images as %d different requests", len(split), len(queries))
-    return LocustRun(api, queries, split.labels, payloads)
+        api = TfsGrpc(options.model, None)
+        return LocustRun(api, shuffled(1, batch=1, seed=0), np.zeros(1, np.int64), [])
+    api = TfsGrpc(options.model, number, dataset.inputs)
+    queries = shuffled(len(dataset), batch=batch, seed=seed)
+    payloads = []
+    if sends:
+        every = map(queries.image_ids, range(len(queries)))
+        payloads = [api.payload(dataset.batch(image_ids)) for image_ids in every]
+        logger.info("sending %d images as %d different requests", len(dataset), len(queries))
+    labels = dataset.labels
+    assert labels is not None  # noqa: S101 - for mypy: test images have labels
+    return LocustRun(api, queries, labels, payloads, dataset.class_names)
 
 
-def _model_input(target: str, model: str, version: int | None, batch: int) -> ModelInput:
-    """Return the model's input, or DEFAULT_MODEL_INPUT if the request for metadata fails.
+class _Served(NamedTuple):
+    """What a server tells of a model.
+
+    Attributes:
+        inputs: Its inputs.
+        classes: Names of its classes; empty if unknown.
+        scores: Number of its scores; None if unknown.
+    """
+
+    inputs: tuple[ModelInput, ...]
+    classes: tuple[str, ...] = ()
+    scores: int | None = None
+
+
+# The pictures of a model that is not known are as small as CIFAR-10's.
+_UNKNOWN = _Served((DEFAULT_MODEL_INPUT,))
+
+
+def _served(target: str, model: str, version: int | None) -> _Served:
+    """Ask for a model's input and classes; if the request for metadata fails, they are unknown.
 
     If the server cannot be reached, every later request reports the same error.
     """
@@ -166,5 +199,6 @@ def _model_input(target: str, model: str, version: int | None, batch: int) -> Mo
             signatures = client.signatures(model, version=version)
         except PredictError as error:
             logger.warning("the model's input is not known: %s", error)
-            return DEFAULT_MODEL_INPUT
-    return check_input(model_inputs(signatures), model=model, batch=batch)
+            return _UNKNOWN
+    names = class_names.of_server(target, model, version, ImageUser.connection)
+    return _Served(model_inputs(signatures), names, score_count(signatures))

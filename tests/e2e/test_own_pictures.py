@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -23,8 +24,8 @@ SIDE = 32
 NAME = "shapes"
 
 
-def run(*arguments: object, cwd: Path, seconds: int = 300) -> str:
-    """Run a module of the project and return what it prints; fail if it does."""
+def run(*arguments: object, cwd: Path, seconds: int = 300, code: int = 0) -> str:
+    """Run a module of the project and return what it prints; fail if it ends with another code."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
     environment.pop("CIFAR10_DIR", None)
     done = subprocess.run(
@@ -36,8 +37,8 @@ def run(*arguments: object, cwd: Path, seconds: int = 300) -> str:
         timeout=seconds,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
 
 
 @pytest.fixture(
@@ -94,11 +95,32 @@ def test_pictures_become_a_measured_service(sizes, tmp_path):
             *("--models-dir", "models", "--output-dir", "load", "--requests", 700, "--plain"),
             cwd=tmp_path,
         )
+        check_test_pictures_alone(tmp_path, target)
     load = json.loads((tmp_path / "load" / "report.json").read_text())
     assert load["accuracy"]["recorded"]["same_images"]
     assert load["mismatches"]["differing"] == 0
     assert load["accuracy"]["distinct_images"] == metrics["data"]["images"]
     assert mentions_of_cifar(tmp_path) == []
+
+
+def check_test_pictures_alone(folder: Path, target: str) -> None:
+    """Check that no class without test pictures shifts the labels of the others."""
+    alone = folder / "alone"
+    shutil.copytree(folder / "data" / "test", alone / "test")
+    flags = ("loadtest", "run", "--target", target, "--model", NAME, "--data-dir", "alone")
+    flags += ("--users", 2, "--plain")
+    run(*flags, "--models-dir", "models", "--output-dir", "whole", cwd=folder)
+    whole = json.loads((folder / "whole" / "report.json").read_text())
+    assert whole["accuracy"]["recorded"]["same_images"]
+    shutil.rmtree(alone / "test" / "cross")
+    told = run(*flags, "--output-dir", "refused", cwd=folder, code=2)  # the server tells
+    assert "add an empty folder for cross (test/CLASS)" in told
+    (alone / "test" / "cross").mkdir()
+    run(*flags, "--output-dir", "less", cwd=folder)
+    less = json.loads((folder / "less" / "report.json").read_text())
+    assert less["accuracy"]["per_class"] == whole["accuracy"]["per_class"] | {"cross": None}
+    told = run("training", "predict", "run", "alone", "--output", "alone.csv", cwd=folder)
+    assert f"{less['accuracy']['distinct_images']} pictures classified" in told
 
 
 def mentions_of_cifar(folder: Path) -> list[str]:
@@ -167,3 +189,29 @@ def post(target: str, verb: str, document: object) -> dict:
     )
     with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - see above
         return json.load(answer)
+
+
+@pytest.mark.timeout(300)
+def test_the_seed_of_drawn_test_pictures_follows_the_model(tmp_path):
+    """Report, export and load test use the test pictures that `--split-seed` drew."""
+    write_pictures(tmp_path / "data", 60, parts=("",))
+    data = ("--data-dir", "data")
+    training = ("--image-size", SIDE, "--epochs", 1, "--batch-size", 32, "--run-dir", "run")
+    run("training", "simcnn", *data, *training, "--split-seed", 7, cwd=tmp_path)
+    run("training", "report", "run", *data, "--output", "report", cwd=tmp_path)
+    run("export", "run", *data, "--name", NAME, "--models-dir", "models", cwd=tmp_path)
+
+    card = (tmp_path / "models" / NAME / "1" / "MODEL_CARD.md").read_text()
+    assert "drawn, a fifth of each class, seed 7" in card
+    assert "left out" not in (tmp_path / "report" / "report.md").read_text()
+    flags = ("--models_dir", str(tmp_path / "models"), "--port", "0", "--host", "127.0.0.1")
+    with servers.as_process(*flags) as server:
+        target = server.wait_for(r"listening on ([\d.]+:\d+)").group(1)
+        server.wait_for(f"ready: {NAME}")
+        run(
+            *("loadtest", "run", "--target", target, "--model", NAME, *data, "--users", 2),
+            *("--models-dir", "models", "--output-dir", "load", "--plain"),
+            cwd=tmp_path,
+        )
+    load = json.loads((tmp_path / "load" / "report.json").read_text())
+    assert load["accuracy"]["recorded"]["same_images"]

@@ -92,7 +92,9 @@ def fragile(models_dir: Path, name: str = "fragile", version: int = 1) -> Path:
     return path
 
 
-def brightness(models_dir: Path, name: str = "brightness") -> Path:
+def brightness(
+    models_dir: Path, name: str = "brightness", class_names: tuple[str, ...] = CLASS_NAMES
+) -> Path:
     """A classifier of dark and bright images with the bundled classifiers' signature.
 
     Input `images` uint8 (batch, 32, 32, 3); outputs `probabilities` float32 (batch, 2) and
@@ -151,7 +153,7 @@ def brightness(models_dir: Path, name: str = "brightness") -> Path:
                 ),
             },
         )
-        publishing.write_signatures(path, {"serving_default": signature}, class_names=CLASS_NAMES)
+        publishing.write_signatures(path, {"serving_default": signature}, class_names=class_names)
 
     return publishing.publish(models_dir / name, write)
 

@@ -1,13 +1,14 @@
 """Augmentation of images with NumPy, by the choices of `draws`.
 
-The arithmetic is that of integers, so that a program on another device can repeat every pixel.
+The arithmetic is that of integers, so that a program on another device can repeat every pixel; only
+RandAugment is Pillow's.
 """
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from training.batches import beta
+from training.batches import beta, randaugment
 from training.batches.draws import Draws
 
 # Mean colour of CIFAR-10's training images. DeVries and Taylor fill with it, too (their images have
@@ -16,9 +17,16 @@ CUTOUT_COLOUR = (125, 123, 114)
 
 
 def augment(
-    images: npt.NDArray[np.uint8], draws: Draws, *, crop_padding: int, cutout: int = 0
+    images: npt.NDArray[np.uint8],
+    draws: Draws,
+    *,
+    crop_padding: int,
+    cutout: int = 0,
+    magnitude: int = 0,
 ) -> npt.NDArray[np.uint8]:
     """Take crops from images with a reflected border, mirror images, and cut squares out of them.
+
+    RandAugment's operations come before the squares, as in its paper.
 
     Args:
         images: uint8, shape (n, height, width, 3).
@@ -26,6 +34,7 @@ def augment(
         crop_padding: Pixels added on each side before the crop; 0 for no crop.
         cutout: Side of the square that CUTOUT_COLOUR fills: the `cutout` rows from cutout_row -
             cutout // 2 on and as many columns, as far as they are in the image; 0 for none.
+        magnitude: That of RandAugment, if the draws have operations.
 
     Returns:
         A new uint8 array of the shape of `images`.
@@ -42,6 +51,8 @@ def augment(
     else:
         images = images.copy()
     images[draws.mirrored] = images[draws.mirrored, :, ::-1]
+    if draws.operations.shape[1]:
+        randaugment.apply(images, draws.operations, magnitude=magnitude, outside=CUTOUT_COLOUR)
     if cutout:
         images[_squares(draws, cutout, images.shape[1:3])] = CUTOUT_COLOUR
     return images

@@ -9,14 +9,16 @@ from training.batches import beta
 from training.settings.recipes import TrainConfig
 
 # Each purpose has its own number, so that its draws are independent of the others'.
-SHUFFLE, AUGMENT, SPLIT, CUTOUT, PARTNER, SHARE = 1, 2, 3, 4, 5, 6
+SHUFFLE, AUGMENT, SPLIT, CUTOUT, PARTNER, SHARE, OPERATIONS = 1, 2, 3, 4, 5, 6, 7
+# RandAugment has 14 operations, each in two directions. An operation takes 16 of 64 random bits.
+_DIRECTED_OPERATIONS, _OPERATION_BITS = 28, 16
 
 Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """The choices of augmentation for n images of an epoch; each array has the shape (n,).
+    """The choices of augmentation for n images of an epoch, in arrays of shape (n,) unless noted.
 
     Attributes:
         top: int64: first row of the crop in the image with its border, 0 to 2 * crop_padding.
@@ -29,6 +31,8 @@ class Draws:
             unless it is the only one; without mixup the image itself.
         share: float32: weight of the image itself in the mixture, a multiple of 1 / beta.STEPS from
             0 to 1; the partner has the weight 1 - share. 1 without mixup.
+        operations: int64, shape (n, m): RandAugment's operations in turn, each 2 x its number in
+            randaugment.OPERATIONS, plus 1 for the negative direction; m is 0 without RandAugment.
     """
 
     top: Indices
@@ -38,6 +42,7 @@ class Draws:
     cutout_column: Indices
     partner: Indices
     share: npt.NDArray[np.float32]
+    operations: Indices
 
 
 def draw(indices: Indices, config: TrainConfig, epoch: int, *, count: int) -> Draws:
@@ -63,7 +68,17 @@ def draw(indices: Indices, config: TrainConfig, epoch: int, *, count: int) -> Dr
         cutout_column=column,
         partner=partner,
         share=share,
+        operations=_operations(indices, config, epoch),
     )
+
+
+def _operations(indices: Indices, config: TrainConfig, epoch: int) -> Indices:
+    if not config.randaugment:
+        return np.zeros((len(indices), 0), np.int64)
+    bits = random_bits(config.seed, epoch, indices, OPERATIONS)
+    shifts = _OPERATION_BITS * np.arange(config.randaugment, dtype=np.uint64)
+    parts = (bits[:, None] >> shifts) & np.uint64(2**_OPERATION_BITS - 1)
+    return (parts % np.uint64(_DIRECTED_OPERATIONS)).astype(np.int64)
 
 
 def _cutout(indices: Indices, config: TrainConfig, epoch: int) -> tuple[Indices, Indices]:

@@ -82,6 +82,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is 
             draws,
             crop_padding=config.crop_padding,
             cutout=config.cutout,
+            magnitude=config.randaugment_magnitude,
         )
         return images, one_hot(self._split.labels[indices], self.classes), draws
 

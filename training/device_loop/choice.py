@@ -15,7 +15,7 @@ def use_device_loop(config: TrainConfig, device_count: int) -> bool:
 
     Raises:
         ConfigError: device_epochs is "on", but the backend is not JAX, several devices are used,
-            or compilation is off.
+            RandAugment is on, or compilation is off.
     """
     if config.device_epochs == "off":
         return False
@@ -34,6 +34,11 @@ def _obstacle(config: TrainConfig, device_count: int) -> str | None:
         return f"the {backend} backend, expected jax: set KERAS_BACKEND=jax"
     if device_count > 1:
         return f"{device_count} devices, expected one: leave --devices out"
+    if config.randaugment:
+        return (
+            f"randaugment {config.randaugment}, whose operations run on the CPU: leave "
+            "--randaugment out"
+        )
     if config.xla == "off":
         return "jit off, but the epochs are compiled programs: leave --jit out"
     return None

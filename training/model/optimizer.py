@@ -1,8 +1,11 @@
 """The optimizer, its learning rate schedule, and the compilation of the training step."""
 
+from collections.abc import Mapping
+
 import keras
 
 from training import environment
+from training.model import layer_rates
 from training.settings.recipes import ConfigError, TrainConfig
 
 
@@ -14,7 +17,7 @@ def build(
     Args:
         config: The settings.
         steps_per_epoch: Steps of an epoch.
-        model: The model, whose body has a rate of its own if the settings say so.
+        model: The model, whose body has rates of its own if the settings say so.
 
     Raises:
         ConfigError: The training has fewer steps than `accumulate_steps`.
@@ -44,10 +47,15 @@ def build(
     }
     if config.ema_span and each > 1:
         kind = _averaging_updates(kind)
-    if model is not None and (config.freeze_epochs or config.backbone_rate != 1):
+    if model is not None and (
+        config.freeze_epochs or config.backbone_rate != 1 or config.layer_decay != 1
+    ):
         head = {variable.path for variable in _head(model)}
         frozen = config.freeze_epochs * steps_per_epoch
-        kind = _with_body_rate(kind, head, frozen_steps=frozen, rate=config.backbone_rate)
+        rates = layer_rates.of_body(
+            model, backbone_rate=config.backbone_rate, decay=config.layer_decay
+        )
+        kind = _with_body_rates(kind, head, frozen_steps=frozen, rates=rates)
     optimizer = kind(**{**settings, **own_settings})
     # Weight decay of biases and of a normalisation's scale and shift does not regularise.
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
@@ -60,32 +68,36 @@ def _head(model: keras.Model) -> list[keras.Variable]:
     return [variable for layer in dense for variable in layer.trainable_variables]
 
 
-def _with_body_rate(
-    kind: type[keras.optimizers.Optimizer], head: set[str], *, frozen_steps: int, rate: float
+def _with_body_rates(
+    kind: type[keras.optimizers.Optimizer],
+    head: set[str],
+    *,
+    frozen_steps: int,
+    rates: Mapping[str, float],
 ) -> type[keras.optimizers.Optimizer]:
-    """Return a subclass that trains all variables but the head's with another learning rate.
+    """Return a subclass that trains all variables but the head's with other learning rates.
 
     Args:
         kind: An optimizer.
         head: Paths of the head's variables.
         frozen_steps: Steps in which the other variables do not change.
-        rate: Their learning rate afterwards, as a share of that of the head.
+        rates: Their learning rates afterwards, as shares of that of the head, by their paths.
     """
 
-    class WithBodyRate(kind):  # type: ignore[misc]  # Keras is untyped
+    class WithBodyRates(kind):  # type: ignore[misc]  # Keras is untyped
         def update_step(
             self, gradient: keras.KerasTensor, variable: keras.Variable, learning_rate: object
         ) -> None:
             known = self._trainable_variables[self._get_variable_index(variable)]
             if known.path not in head:
-                share = keras.ops.where(self.iterations < frozen_steps, 0.0, rate)
+                share = keras.ops.where(self.iterations < frozen_steps, 0.0, rates[known.path])
                 learning_rate = learning_rate * keras.ops.cast(share, "float32")
             super().update_step(gradient, variable, learning_rate)
 
         def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
             super()._apply_weight_decay([each for each in variables if each.path in head])
 
-    return WithBodyRate
+    return WithBodyRates
 
 
 def averaging_momentum(config: TrainConfig, *, steps_per_epoch: int, every: int = 1) -> float:

@@ -87,7 +87,8 @@ def rows_chart(
         drawn.append(marker(x, y, item.style, item.shape, item.text))
         if item.note:
             drawn.append(shape("text", item.note, style="note halo middle", x=x, y=y - 8))
-    middle = (left + right) / 2
+    # Beside long names the middle is near the right edge, where a long label would be cut off.
+    middle = min((left + right) / 2, WIDTH - _LETTER / 2 * len(x_label))
     drawn.append(shape("text", x_label, style="label middle", x=middle, y=bottom + 38))
     return Drawing(name, WIDTH, bottom + 44, drawn)
 
@@ -117,7 +118,7 @@ def matrix_chart(
     cell, gap = (_SMALL_CELL, 0.5) if is_large else (_CELL, 1)
     named = -(-_LINE // cell)  # every so many names there is room for one
     longest = max((len(shortened(label)) for label in (*labels, *columns)), default=0)
-    left, top = max(82.0, 8 + 6.6 * longest), max(78.0, 12 + 6 * longest)
+    left, top = max(82.0, 8 + _LETTER * longest), max(78.0, 12 + 6.4 * longest)
     drawn = []
     for column, column_name in list(enumerate(columns))[::named]:
         turned = f"translate({left + cell * (column + 0.5) + 4:g} {top - 8:g}) rotate(-55)"
@@ -153,7 +154,7 @@ def matrix_chart(
                 )
     # A turned name reaches beyond its column.
     ends = [
-        left + cell * (column + 0.5) + 8 + 3.8 * len(shortened(column_name))
+        left + cell * (column + 0.5) + 8 + 4.6 * len(shortened(column_name))
         for column, column_name in list(enumerate(columns))[::named]
     ]
     width = max(WIDTH if len(columns) < 10 else 0, left + cell * len(columns) + 12, *ends)

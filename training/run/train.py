@@ -119,7 +119,9 @@ def train(
 
 
 def _load(data_dir: Path | None, config: TrainConfig, *, refuse_broken: bool) -> DataSet:
-    data = opening.load(data_dir, config.image_size, refuse_broken=refuse_broken)
+    data = opening.load(
+        data_dir, config.image_size, split_seed=config.split_seed, refuse_broken=refuse_broken
+    )
     if data.facts:
         _log.info(
             "%d classes, %s training and %s test pictures at %dx%d pixels",

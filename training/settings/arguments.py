@@ -204,6 +204,19 @@ def _images(group: argparse._ArgumentGroup) -> None:
         "Beta(ALPHA, ALPHA), 0.01 to 10; 0 is off",
     )
     group.add_argument(
+        "--randaugment",
+        type=int,
+        metavar="N",
+        help="change each training image by N of RandAugment's operations, 1 to 4, such as "
+        "rotation, contrast and sharpness; 0 is off (default)",
+    )
+    group.add_argument(
+        "--randaugment-magnitude",
+        type=int,
+        metavar="M",
+        help="strength of these operations, 0 to 30 (default 9)",
+    )
+    group.add_argument(
         "--validation",
         choices=get_args(recipes.Validation),
         help="validation images: the same share of each class of the training images (stratified), "
@@ -216,6 +229,12 @@ def _images(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="X",
         help="share of the training images used for validation, 0 to 1 (default 0.1)",
+    )
+    group.add_argument(
+        "--split-seed",
+        type=int,
+        metavar="N",
+        help="seed of the test pictures that are drawn if the data name none (default 0)",
     )
 
 
@@ -237,6 +256,13 @@ def _start(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="X",
         help="learning rate of the body as a share of that of the head, 0 to 1",
+    )
+    group.add_argument(
+        "--layer-decay",
+        type=float,
+        metavar="X",
+        help="learning rate of each group of the body's layers as a share of that of the group "
+        "behind it, from the head to the stem, above 0 to 1 (default 1)",
     )
     group.add_argument(
         "--image-size",

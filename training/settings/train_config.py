@@ -61,11 +61,15 @@ class TrainConfig:
             border (DeVries and Taylor, 2017). 0 is off.
         mixup: Each training image and its target are mixed with those of another image, with a
             share drawn from Beta(mixup, mixup) (Zhang et al., 2018). 0 is off.
+        randaugment: Number of RandAugment's operations on each training image, 1 to 4, drawn for
+            each image and epoch (Cubuk et al., 2020). 0 is off.
+        randaugment_magnitude: Strength of these operations, 0 to 30; not read without them.
         validation: Source of the validation images: "stratified" draws them from the training
             images, the same share of each class; "tail" takes the last training images; "test"
             uses the test images and trains on all training images; "folder" uses the validation
             images that a folder or table of pictures has.
         validation_fraction: Share of the training images set aside by "stratified" and "tail".
+        split_seed: Seed of the test pictures that are drawn if the data name none.
         early_stopping: Stop after this many epochs in a row without a better validation accuracy
             than the best one so far, and save the weights of the best epoch. 0 is off.
         time_budget: Seconds that the training may take, from its start to its last file; `epochs`
@@ -77,7 +81,9 @@ class TrainConfig:
             validation loss, too.
         freeze_epochs: Epochs in which the body, all layers before the head, keeps its weights.
         backbone_rate: Learning rate of the body as a share of that of the head. With another value
-            than 1, or frozen epochs, weight decay acts on the head alone.
+            than 1, frozen epochs or a layer decay, weight decay acts on the head alone.
+        layer_decay: Learning rate of each group of the body's layers as a share of that of the
+            group behind it, see training.model.layer_rates. 1 is off.
         weights: Initial weights: "none" (random), "imagenet" (the body of resnet50 or of a model of
             keras.applications, downloaded by Keras), or the path of a .keras file of an earlier run
             or of weights of the body without top (.h5).
@@ -112,14 +118,18 @@ class TrainConfig:
     flip: bool = False
     cutout: int = 0
     mixup: float = 0.0
+    randaugment: int = 0
+    randaugment_magnitude: int = 9
     validation: Validation = "stratified"
     validation_fraction: float = 0.1
+    split_seed: int = 0
     early_stopping: int = 0
     time_budget: int = 0
     calibrate: bool = False
     class_weights: bool = False
     freeze_epochs: int = 0
     backbone_rate: float = 1.0
+    layer_decay: float = 1.0
     weights: str = "none"
     image_size: int = 32
     upsample: int = 1
@@ -150,12 +160,16 @@ class TrainConfig:
             "cutout", 0 <= self.cutout <= self.image_size, f"0 to {self.image_size} pixels"
         )
         self._require("mixup", self.mixup == 0 or 0.01 <= self.mixup <= 10, "0, or 0.01 to 10")
+        self._require("randaugment", 0 <= self.randaugment <= 4, "0 to 4 operations")
+        self._require("randaugment_magnitude", 0 <= self.randaugment_magnitude <= 30, "0 to 30")
         self._require("validation_fraction", 0 < self.validation_fraction < 1, "between 0 and 1")
         self._require("early_stopping", self.early_stopping >= 0, "a number of epochs, or 0")
         self._require("time_budget", self.time_budget >= 0, "a number of seconds, or 0")
         self._require("upsample", self.upsample in (1, 2, 4, 7), "1, 2, 4 or 7")
         self._require("freeze_epochs", 0 <= self.freeze_epochs < self.epochs, "less than epochs")
         self._require("backbone_rate", 0 <= self.backbone_rate <= 1, "0 to 1")
+        self._require("layer_decay", 0 < self.layer_decay <= 1, "above 0 to 1")
+        self._require("split_seed", 0 <= self.split_seed < 2**32, "0 to 2**32 - 1")
         self._require("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
         if self.warmup_epochs and self.schedule == "constant":
             msg = (
@@ -171,6 +185,22 @@ class TrainConfig:
                 "more, or --schedule constant"
             )
             raise ConfigError(msg)
+        self._check_model()
+        if self.calibrate and self.validation == "test":
+            msg = (
+                "calibrate received with validation test: the test images would choose the "
+                "temperature that they measure; pass --validation stratified"
+            )
+            raise ConfigError(msg)
+        if self.early_stopping and self.validation == "test":
+            msg = (
+                f"early_stopping {self.early_stopping} received with validation test: the test "
+                "images would choose the weights that they measure; pass --validation stratified"
+            )
+            raise ConfigError(msg)
+
+    def _check_model(self) -> None:
+        """Refuse settings that the model does not have."""
         if self.model != "resnet50" and self.upsample != 1:
             msg = (
                 f"upsample {self.upsample} received for {self.model}; only resnet50 can be "
@@ -189,16 +219,10 @@ class TrainConfig:
         if self.model == "simcnn" and self.weights == "imagenet":
             msg = "weights imagenet received for simcnn; they exist for resnet50 alone: use none"
             raise ConfigError(msg)
-        if self.calibrate and self.validation == "test":
+        if self.model == "simcnn" and self.layer_decay != 1:
             msg = (
-                "calibrate received with validation test: the test images would choose the "
-                "temperature that they measure; pass --validation stratified"
-            )
-            raise ConfigError(msg)
-        if self.early_stopping and self.validation == "test":
-            msg = (
-                f"early_stopping {self.early_stopping} received with validation test: the test "
-                "images would choose the weights that they measure; pass --validation stratified"
+                f"layer_decay {self.layer_decay} received for simcnn, which has no body of several "
+                "blocks; leave it out"
             )
             raise ConfigError(msg)
 

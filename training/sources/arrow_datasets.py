@@ -58,8 +58,10 @@ class PictureRow:
         return content
 
 
-def find(folder: Path) -> Listing | None:
+def find(folder: Path, split_seed: int = 0) -> Listing | None:
     """List the pictures of a data set; None if the folder holds none of the three layouts.
+
+    For `split_seed` see listing.listed.
 
     Raises:
         DataError: A file cannot be read, or the columns of pictures and classes are not known.
@@ -86,7 +88,7 @@ def find(folder: Path) -> Listing | None:
             name = f"{file.relative_to(folder).as_posix()}#{row:07d}"
             each: SourcePicture = PictureRow(file, picture, row, name, version)
             rows.append(Labelled(each, value, part))
-    return listed(VARIANT, names, rows, origin=folder)
+    return listed(VARIANT, names, rows, origin=folder, split_seed=split_seed)
 
 
 def _files(folder: Path) -> Iterator[tuple[Part, Path]]:

@@ -1,4 +1,8 @@
-"""Folders of pictures: train/<class>/, val/<class>/ and test/<class>/, or <class>/ alone."""
+"""Folders of pictures: train/<class>/, val/<class>/ and test/<class>/, or <class>/ alone.
+
+A load test also takes test/<class>/ alone. An empty class folder then names a class of the model of
+which there are no test pictures.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +16,11 @@ VARIANT = "picture-folder"
 PART_FOLDERS = ("train", "test")
 
 
-def find(folder: Path) -> Listing | None:
+def find(folder: Path, split_seed: int = 0) -> Listing | None:
     """List the pictures of a folder; None if it has no class folder with pictures.
 
-    The class folders may have folders themselves. Hidden files and folders are ignored.
+    The class folders may have folders themselves. Hidden files and folders are ignored. For
+    `split_seed` see listing.listed.
 
     Raises:
         DataError: Pictures of a class for testing or validation have no training pictures, or a
@@ -26,8 +31,16 @@ def find(folder: Path) -> Listing | None:
     found = {
         part: {each.name: pictures(each) for each in _folders(root)} for part, root in roots.items()
     }
-    names = sorted({name for classes in found.values() for name, files in classes.items() if files})
-    if not names:
+    tested_alone = set(parts) == {"test"}
+    names = sorted(
+        {
+            name
+            for classes in found.values()
+            for name, files in classes.items()
+            if files or tested_alone
+        }
+    )
+    if not any(files for classes in found.values() for files in classes.values()):
         return None
     labels = {name: label for label, name in enumerate(names)}
     rows = [
@@ -36,17 +49,20 @@ def find(folder: Path) -> Listing | None:
         for name, files in classes.items()
         for file in files
     ]
-    return listed(VARIANT, names, rows, origin=folder)
+    return listed(VARIANT, names, rows, origin=folder, split_seed=split_seed)
 
 
 def part_folders(folder: Path) -> dict[Part, Path]:
-    """Return the folders of the parts; empty if there is no folder for training or testing.
+    """Return the folders of the parts; empty if the folder is not divided into parts.
+
+    It is if it has a folder for training, or one for testing and nothing else.
 
     Raises:
         DataError: A part has two folders.
     """
     parts: dict[Part, Path] = {}
-    for each in _folders(folder):
+    inside = _folders(folder)
+    for each in inside:
         part = PART_NAMES.get(each.name.lower())
         if part is None:
             continue
@@ -57,7 +73,8 @@ def part_folders(folder: Path) -> dict[Part, Path]:
             )
             raise DataError(msg)
         parts[part] = each
-    return parts if "train" in parts else {}
+    tested_alone = set(parts) == {"test"} and len(inside) == 1 and bool(_folders(parts["test"]))
+    return parts if "train" in parts or tested_alone else {}
 
 
 def is_reference(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from training import storage
 from training.data.cifar10 import DataError
 from training.sources import contact_sheet, decoding, opening, summary
-from training.sources.listing import Listing
+from training.sources.listing import Listing, check_split_seed, check_trainable
 
 _DEFAULT_OUTPUT = Path("results/inspection")
 _SIDE = 64
@@ -46,10 +46,18 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="exit with code 2 if a file is no readable picture",
     )
+    parser.add_argument(
+        "--split-seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the test pictures that are drawn if the data name none (default 0); pass it "
+        "to the training, too",
+    )
     return parser
 
 
-def run(data: Path, output: Path, *, refuse_broken: bool) -> str:
+def run(data: Path, output: Path, *, refuse_broken: bool, split_seed: int = 0) -> str:
     """Inspect a data set and write the two files.
 
     Returns:
@@ -63,7 +71,7 @@ def run(data: Path, output: Path, *, refuse_broken: bool) -> str:
     if not data.exists():
         msg = f"{data} does not exist; expected a folder of pictures or a table"
         raise DataError(msg)
-    listing = opening.find(data)
+    listing = opening.find(data, split_seed=split_seed)
     if listing is None:
         msg = (
             f"{data} has no class folders with pictures, no table and no data set of Hugging Face; "
@@ -71,6 +79,8 @@ def run(data: Path, output: Path, *, refuse_broken: bool) -> str:
             "columns path and label (CIFAR-10 needs no inspection)"
         )
         raise DataError(msg)
+    check_trainable(listing, data)
+    check_split_seed(listing, split_seed)
     storage.make_folder(output)
     decoded = decoding.decode(listing, _SIDE, keep=False)
     found = summary.summarise(listing, decoded)
@@ -94,7 +104,9 @@ def run(data: Path, output: Path, *, refuse_broken: bool) -> str:
 def _lines(listing: Listing, found: Mapping[str, Any]) -> Iterator[str]:
     parts = {part: sum(counts.values()) for part, counts in found["per_class"].items()}
     numbers = ", ".join(f"{count:,} {part}" for part, count in parts.items())
-    drawn = " (test pictures drawn: a fifth of each class)" if found["drawn_test"] else ""
+    drawn = ""
+    if found["drawn_test"]:
+        drawn = f" (test pictures drawn: a fifth of each class, seed {found['split_seed']})"
     yield f"{found['pictures']:,} files, {found['classes']} classes: {numbers}{drawn}"
     width = max(map(len, listing.class_names))
     for name in listing.class_names:

@@ -23,7 +23,6 @@ PART_NAMES: Mapping[str, Part] = {
 }
 # Share of each class that becomes test images if the data name none.
 TEST_SHARE = 0.2
-_SPLIT_SEED = 0
 
 
 class SourcePicture(Protocol):
@@ -95,12 +94,14 @@ class Listing:
         class_names: Names of the classes, sorted unless the data set numbers them.
         pictures: The pictures, by part, class and name.
         drawn: Whether the test pictures were drawn, because the data set names none.
+        split_seed: Seed by which they were drawn; 0 if they were not.
     """
 
     variant: str
     class_names: tuple[str, ...]
     pictures: tuple[Labelled, ...]
     drawn: bool = False
+    split_seed: int = 0
 
     def counts(self) -> dict[Part, Counter[int]]:
         """Return the number of pictures of each class, by part."""
@@ -124,38 +125,45 @@ def listed(
     rows: Sequence[Labelled],
     *,
     origin: Path,
+    split_seed: int = 0,
 ) -> Listing:
     """Return the listing of pictures, with test pictures drawn if there are none.
 
-    A fifth of each class is drawn, at least one picture, by the SHA-256 of seed 0 and the picture's
-    name: the same pictures on every machine, whichever pictures are added later.
+    A fifth of each class is drawn, at least one picture, by the SHA-256 of the seed and the
+    picture's name: the same pictures on every machine, whichever pictures are added later.
+
+    Data with test pictures alone are listed, too; `check_trainable` refuses them.
 
     Args:
         variant: See Listing.
         class_names: See Listing.
         rows: The pictures in any order.
         origin: Folder or file of the data set, for messages.
+        split_seed: Seed of the test pictures that are drawn.
 
     Raises:
-        DataError: There are fewer than two classes, or a class has no training pictures.
+        DataError: There are fewer than two classes, or some of the classes have no training
+            pictures.
     """
     names = tuple(class_names)
+    tested_alone = {row.part for row in rows} == {"test"}
     if len(names) < 2:
-        found = f"only the class {names[0]!r}" if names else "no class"
-        msg = (
-            f"{origin} has {found}, expected two or more: a folder with pictures for each class, "
-            "such as train/cat/1.jpg and train/dog/1.jpg"
-        )
-        raise DataError(msg)
+        raise DataError(_too_few_classes(names, origin, tested_alone=tested_alone))
     drawn = not any(row.part == "test" for row in rows)
     if drawn:
-        rows = _with_test_part(rows)
+        rows = _with_test_part(rows, split_seed)
     order = {part: number for number, part in enumerate(PARTS)}
     ordered = sorted(rows, key=lambda row: (order[row.part], row.label, row.picture.name))
-    listing = Listing(variant=variant, class_names=names, pictures=tuple(ordered), drawn=drawn)
+    listing = Listing(
+        variant=variant,
+        class_names=names,
+        pictures=tuple(ordered),
+        drawn=drawn,
+        split_seed=split_seed if drawn else 0,
+    )
     trained = listing.counts()["train"]
     untrained = [name for label, name in enumerate(names) if not trained[label]]
-    if untrained:
+    if untrained and not tested_alone:
         few = "has too few pictures to train and to test" if drawn else "has no training pictures"
         msg = (
             f"{origin}: class {untrained[0]!r} {few}, expected two pictures or more of each class; "
@@ -165,18 +173,68 @@ def listed(
     return listing
 
 
-def _with_test_part(rows: Sequence[Labelled]) -> list[Labelled]:
+def check_trainable(listing: Listing, origin: Path | None) -> None:
+    """Refuse data with test pictures alone, which only load tests and evaluations can use.
+
+    Args:
+        listing: The pictures.
+        origin: Folder or file of the data set, for the message.
+
+    Raises:
+        DataError: There are no training pictures.
+    """
+    if not any(row.part == "train" for row in listing.pictures):
+        msg = (
+            f"{origin} has no training pictures, only {len(listing.pictures):,} for testing; "
+            "expected train/CLASS/ beside test/CLASS/, or CLASS/ alone, of which a fifth is tested "
+            "(a load test takes the folder as it is)"
+        )
+        raise DataError(msg)
+
+
+def check_split_seed(listing: Listing | None, split_seed: int | None) -> None:
+    """Refuse a seed of test pictures that are not drawn.
+
+    Args:
+        listing: The pictures; None for CIFAR-10, whose test images are given.
+        split_seed: The seed that the user gave; None if none was given.
+
+    Raises:
+        DataError: The seed is given and not 0, and the data name their test pictures.
+    """
+    if split_seed and (listing is None or not listing.drawn):
+        msg = (
+            f"split seed {split_seed} received, but the data name their test pictures, so that "
+            "none are drawn; leave --split-seed out"
+        )
+        raise DataError(msg)
+
+
+def _too_few_classes(names: Sequence[str], origin: Path, *, tested_alone: bool) -> str:
+    found = f"only the class {names[0]!r}" if names else "no class"
+    if tested_alone:
+        return (
+            f"{origin} has test pictures of {found}, expected the two or more classes of the "
+            "model; add an empty folder for each class without test pictures"
+        )
+    return (
+        f"{origin} has {found}, expected two or more: a folder with pictures for each class, "
+        "such as train/cat/1.jpg and train/dog/1.jpg"
+    )
+
+
+def _with_test_part(rows: Sequence[Labelled], seed: int) -> list[Labelled]:
     by_class: dict[int, list[Labelled]] = {}
     for row in rows:
         if row.part == "train":
             by_class.setdefault(row.label, []).append(row)
     result = [row for row in rows if row.part != "train"]
     for members in by_class.values():
-        members.sort(key=lambda row: _rank(row.picture.name))
+        members.sort(key=lambda row: _rank(row.picture.name, seed))
         count = max(1, round(len(members) * TEST_SHARE))
         result += [replace(row, part="test") for row in members[:count]] + members[count:]
     return result
 
 
-def _rank(name: str) -> bytes:
-    return hashlib.sha256(f"{_SPLIT_SEED}:{name}".encode(errors="surrogateescape")).digest()
+def _rank(name: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()

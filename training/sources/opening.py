@@ -11,7 +11,7 @@ from training.data.cifar10 import DataError, Split, SplitName
 from training.data.data_set import DataSet, ImageRows
 from training.sources import arrow_datasets, decoding, folders, summary, tables
 from training.sources.decoding import GOOD, PixelFile
-from training.sources.listing import Listing, Part
+from training.sources.listing import Listing, Part, check_trainable
 from training.sources.stored_rows import StoredRows
 
 # Height and width of pictures for a model unless they are named: a photograph is recognisable, and
@@ -21,52 +21,64 @@ REFERENCE_SIDE = 32
 _log = logging.getLogger(__name__)
 
 
-def find(data_dir: Path | None) -> Listing | None:
+def find(data_dir: Path | None, *, split_seed: int = 0) -> Listing | None:
     """List the pictures of a data set without decoding them; needs no TensorFlow.
 
     Args:
         data_dir: A folder of pictures (see folders.find), a table or a folder with one (see
             tables.find), a data set of Hugging Face (see arrow_datasets.find), or CIFAR-10 in any
             form that training.data.cifar10.load reads.
+        split_seed: Seed of the test pictures that are drawn if the data name none.
 
     Returns:
-        The pictures; None if it is CIFAR-10, or nothing that is known.
+        The pictures, perhaps test pictures alone, see listing.check_trainable; None if it is
+        CIFAR-10, or nothing that is known.
 
     Raises:
-        DataError: The data cannot be trained on; the message says why.
+        DataError: The data cannot be used; the message says why.
     """
     if data_dir is None:
         return None
     if data_dir.is_file():
-        return tables.find(data_dir) if data_dir.suffix.lower() in tables.ENDINGS else None
+        is_table = data_dir.suffix.lower() in tables.ENDINGS
+        return tables.find(data_dir, split_seed) if is_table else None
     if not data_dir.is_dir():
         return None
-    stored = arrow_datasets.find(data_dir)
+    stored = arrow_datasets.find(data_dir, split_seed)
     if stored is not None:
         return stored
     table = tables.beside(data_dir)
     if table is not None:
-        return tables.find(table)
-    return None if folders.is_reference(data_dir) else folders.find(data_dir)
+        return tables.find(table, split_seed)
+    return None if folders.is_reference(data_dir) else folders.find(data_dir, split_seed)
 
 
-def load(data_dir: Path | None, side: int | None = None, *, refuse_broken: bool = False) -> DataSet:
+def load(
+    data_dir: Path | None,
+    side: int | None = None,
+    *,
+    split_seed: int = 0,
+    refuse_broken: bool = False,
+) -> DataSet:
     """Read a whole data set.
 
     Args:
         data_dir: See `find`; None downloads CIFAR-10.
         side: Height and width in pixels to which pictures are scaled; None for DEFAULT_SIDE.
             CIFAR-10's are never scaled.
+        split_seed: See `find`.
         refuse_broken: Whether a file that is no picture is an error. Otherwise it is left out.
 
     Raises:
-        DataError: The data are missing or damaged, or `side` is not that of CIFAR-10.
+        DataError: The data are missing or damaged, have no training pictures, or `side` is not that
+            of CIFAR-10.
         StorageError: The cache of decoded pictures cannot be written.
     """
-    listing = find(data_dir)
+    listing = find(data_dir, split_seed=split_seed)
     if listing is None:
         check_reference_side(side)
         return cifar10.load(data_dir)
+    check_trainable(listing, data_dir)
     decoded = decoding.decode(listing, side or DEFAULT_SIDE)
     facts = summary.summarise(listing, decoded)
     broken = facts["broken_files"]
@@ -91,14 +103,18 @@ def load(data_dir: Path | None, side: int | None = None, *, refuse_broken: bool 
     )
 
 
-def load_split(data_dir: Path | None, name: SplitName, side: int | None = None) -> Split:
+def load_split(
+    data_dir: Path | None, name: SplitName, side: int | None = None, *, split_seed: int = 0
+) -> Split:
     """Read the training or the test images into memory; see `load`."""
-    listing = find(data_dir)
+    listing = find(data_dir, split_seed=split_seed)
     if listing is None:
         check_reference_side(side)
         return cifar10.load_split(data_dir, name)
     if name == "test":
         listing = test_part(listing)  # the training pictures need not be decoded
+    else:
+        check_trainable(listing, data_dir)
     decoded = decoding.decode(listing, side or DEFAULT_SIDE)
     rows = rows_of(listing, decoded, "test") if name == "test" else _joined(listing, decoded)
     if not len(rows):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from training.sources import opening
+from training.sources.listing import check_split_seed, check_trainable
 
 
 def choose(data_dir: Path | None, run_dir: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,17 +26,23 @@ def choose(data_dir: Path | None, run_dir: Path, options: Mapping[str, Any]) -> 
     begun = _begun(run_dir)
     chosen: dict[str, Any] = {name: begun[name] for name in _NAMES if name in begun}
     if not (run_dir / "metrics.json").exists():
-        listing = opening.find(data_dir)
+        seed = options["split_seed"]
+        listing = opening.find(
+            data_dir, split_seed=chosen.get("split_seed", 0) if seed is None else seed
+        )
+        check_split_seed(listing, seed)
         if listing is None:
             opening.check_reference_side(options["image_size"])
-        elif not begun:
+        else:
+            check_trainable(listing, data_dir)
+        if listing is not None and not begun:
             chosen["image_size"] = opening.DEFAULT_SIDE
             if listing.counts()["validation"]:
                 chosen["validation"] = "folder"
     return {name: value for name, value in chosen.items() if options[name] is None}
 
 
-_NAMES = ("image_size", "validation")
+_NAMES = ("image_size", "validation", "split_seed")
 
 
 def _begun(run_dir: Path) -> dict[str, Any]:

@@ -22,15 +22,16 @@ def summarise(listing: Listing, decoded: Decoded) -> dict[str, Any]:
     """Return the facts of a data set as values for JSON.
 
     Returns:
-        variant, classes (number), pictures, broken, drawn_test (whether test pictures were drawn),
-        listing_sha256; per_class: numbers of good pictures by part and class; imbalance: the
-        largest class of the training pictures as a multiple of the smallest; sizes: width, height
-        and aspect ratio as smallest, median and largest; formats: numbers by format; turned: number
-        of pictures that EXIF data turn; broken_files: names and reasons; repeated: groups of names
-        with the same content in several parts; alike: pairs of names in several parts that look
-        alike; conflicting: groups of names with the same content in several classes. Lists end
-        after 100 entries, the numbers `repeated_pictures`, `alike_pairs` and
-        `conflicting_pictures` count all.
+        variant, classes (number), pictures, broken,
+        drawn_test (whether test pictures were drawn), split_seed (by which; None if they were
+        not), listing_sha256; per_class: numbers of good pictures by part and class; imbalance:
+        the largest class of the training pictures as a multiple of the smallest; sizes: width,
+        height and aspect ratio as smallest, median and largest; formats: numbers by format;
+        turned: number of pictures that EXIF data turn; broken_files: names and reasons;
+        repeated: groups of names with the same content in several parts; alike: pairs of names
+        in several parts that look alike; conflicting: groups of names with the same content in
+        several classes. Lists end after 100 entries, the numbers `repeated_pictures`,
+        `alike_pairs` and `conflicting_pictures` count all.
     """
     facts = decoded.facts
     good = np.flatnonzero(facts["state"] == GOOD)
@@ -52,6 +53,7 @@ def summarise(listing: Listing, decoded: Decoded) -> dict[str, Any]:
         "pictures": len(facts),
         "broken": len(decoded.reasons),
         "drawn_test": listing.drawn,
+        "split_seed": listing.split_seed if listing.drawn else None,
         "listing_sha256": listing.sha256(),
         "per_class": per_class,
         "imbalance": round(max(trained) / max(1, min(trained)), 2),

@@ -24,8 +24,10 @@ def beside(folder: Path) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def find(file: Path) -> Listing:
+def find(file: Path, split_seed: int = 0) -> Listing:
     """List the pictures of a table; paths are relative to the folder of the table.
+
+    For `split_seed` see listing.listed.
 
     Raises:
         DataError: The table cannot be read, or lacks a column, a class or a known part.
@@ -49,6 +51,7 @@ def find(file: Path) -> Listing:
             for path, name, part in rows
         ],
         origin=file,
+        split_seed=split_seed,
     )
 
 

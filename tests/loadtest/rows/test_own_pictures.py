@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from picture_sets import CLASSES, write_pictures
 
@@ -5,7 +7,7 @@ from loadtest.rows import own_pictures
 from loadtest.rows.sources import open_test_images
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import ModelInput
-from training.sources import opening
+from training.sources import decoding, opening
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +58,29 @@ def test_a_folder_that_cannot_be_used_is_told(folder, tmp_path):
         own_pictures.find(tmp_path / "one")
     assert own_pictures.find(tmp_path / "nowhere") is None
     assert own_pictures.find(None) is None
+
+
+def test_pictures_are_decoded_once(folder, monkeypatch):
+    """Their number and their pixels come from the same decoding, for every run on the model."""
+    sides = []
+    decode = decoding.decode
+    monkeypatch.setattr(
+        decoding,
+        "decode",
+        lambda listing, side, **options: sides.append(side) or decode(listing, side, **options),
+    )
+    inputs = [ModelInput("images", "uint8", (-1, 48, 48, 3))]
+    source = open_test_images(folder)
+    source.decode_for(inputs)
+
+    assert len(source) == 9
+    for _ in range(2):
+        assert len(source.fit(inputs, model="m", batch=1)) == 9
+    assert sides == [48]
+
+
+def test_a_folder_of_test_pictures_alone_has_the_same_rows(folder, tmp_path):
+    """The digest is that of the whole data set's test pictures."""
+    shutil.copytree(folder / "test", tmp_path / "test")
+
+    assert fit(tmp_path, -1, 48, 48, 3).sha256() == opening.load(folder, 48).sha256

@@ -1,5 +1,6 @@
 import http.client
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from sample_models import tiny_models
 
 WAIT_SECONDS = 60
 
@@ -250,3 +253,29 @@ def test_users_connect_with_mutual_tls(secure, data_dir):
 
     assert summary["failed"] == 0
     assert "battery-staple" not in pages
+
+
+def test_own_pictures_are_scored_by_their_own_classes(running_server, tmp_path):
+    """Pictures of any size are scaled for the model, and the tab of classes has their names."""
+    tiny_models.brightness(tmp_path / "models", "lamp", ("dark", "light"))
+    for name, shade in (("dark", 10), ("light", 200)):
+        (tmp_path / "data" / "test" / name).mkdir(parents=True)
+        picture = Image.new("RGB", (50, 40), (shade,) * 3)
+        picture.save(tmp_path / "data" / "test" / name / "1.png")
+    shutil.copytree(tmp_path / "data", tmp_path / "other")
+    (tmp_path / "other" / "test" / "dark").rename(tmp_path / "other" / "test" / "moon")
+    with running_server(tmp_path / "models") as target:
+        with running(target, tmp_path / "data") as started:
+            started.swarm(model="lamp", batch=1)
+            started.wait_until(lambda summary: summary["answered"] > 10)
+            started.stop()
+            summary = started.summary()
+        with running(target, tmp_path / "other") as started:
+            started.swarm(model="lamp", batch=1)
+            deadline = time.monotonic() + WAIT_SECONDS
+            while "nothing is sent: other has 2 classes: light, moon" not in started.get("/logs"):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+    assert summary["failed"] == 0
+    assert summary["accuracy"]["per_class"] == {"dark": 1.0, "light": 1.0}

@@ -11,6 +11,7 @@ from loadtest.transports.tfs_grpc import TfsGrpc
 from loadtest.web.locust_run import LocustRun, Summary
 from serving.protocols.tfs import tensor_proto
 from serving.protos.tensorflow_serving_pb2 import PredictResponse
+from training.data.cifar10 import CLASS_NAMES
 
 IMAGES = 24
 MS = 1_000_000
@@ -30,7 +31,8 @@ def new_run():
     def make(payloads: int = IMAGES) -> LocustRun:
         queries = shuffled(IMAGES, batch=1, seed=0)
         bodies = [bytes([query]) for query in range(payloads)]
-        return LocustRun(TfsGrpc("m", None), queries, np.zeros(IMAGES, np.int64), bodies)
+        labels = np.zeros(IMAGES, np.int64)
+        return LocustRun(TfsGrpc("m", None), queries, labels, bodies, CLASS_NAMES)
 
     return make
 

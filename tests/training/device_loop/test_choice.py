@@ -46,6 +46,7 @@ def test_without_compilation_there_is_no_loop_on_the_device(machine):
     [
         ("tensorflow", 1, {}, r"tensorflow backend, expected jax: set KERAS_BACKEND=jax"),
         ("jax", 2, {}, r"with 2 devices, expected one: leave --devices out"),
+        ("jax", 1, {"randaugment": 2}, r"with randaugment 2, whose .*: leave --randaugment out"),
         ("jax", 1, {"xla": "off"}, r"with jit off, .*: leave --jit out"),
     ],
 )

@@ -9,8 +9,23 @@ from PIL import Image
 from pyarrow import parquet
 
 from training.data.cifar10 import DataError
-from training.sources import opening
+from training.sources import opening, picture_settings
 from training.sources.listing import PARTS
+
+NAMES = ("image_size", "validation", "split_seed")
+# Test pictures that are drawn of ten of each class.
+RECORDED = [
+    "circle/0003.bmp",
+    "circle/0004.jpg",
+    "cross/0003.bmp",
+    "cross/0006.PNG",
+    "ring/0000.png",
+    "ring/0008.png",
+    "square/0003.bmp",
+    "square/0007.jpg",
+    "triangle/0004.jpg",
+    "triangle/0005.jpeg",
+]
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +218,88 @@ def test_test_pictures_alone_of_some_of_cifar10s_classes_are_cifar10s(tmp_path):
 
     assert opening.find(tmp_path) is None
     assert opening.load_split(tmp_path, "test").labels.tolist() == [5, 5, 9, 9]
+
+
+def test_test_pictures_alone_are_a_data_set_for_load_tests(pictures, tmp_path):
+    """Labels are places among the sorted class folders, an empty one included; none is trained."""
+    shutil.copytree(pictures / "test", tmp_path / "test")
+    for name in ("absent", "zebra"):
+        (tmp_path / "test" / name).mkdir()
+    listing = opening.find(tmp_path)
+
+    assert listing.class_names == ("absent", *CLASSES, "zebra")
+    assert [row.label for row in listing.pictures] == [1, 2, 3, 4, 5]
+    assert {row.part for row in listing.pictures} == {"test"}
+    assert opening.load_split(tmp_path, "test", 32).labels.tolist() == [1, 2, 3, 4, 5]
+    for read in (lambda: opening.load(tmp_path), lambda: opening.load_split(tmp_path, "train")):
+        with pytest.raises(DataError, match=r"has no training pictures, only 5 for testing; exp"):
+            read()
+    with pytest.raises(DataError, match="has no training pictures, only 5 for testing"):
+        picture_settings.choose(tmp_path, tmp_path / "run", dict.fromkeys(NAMES))
+
+
+def test_a_table_of_test_pictures_alone(pictures, tmp_path):
+    """A table whose rows are all for testing is read like such a folder."""
+    file = tmp_path / "labels.csv"
+    tested = sorted((pictures / "test").glob("*/*"))
+    rows = [f"{path},{path.parent.name},test" for path in tested]
+    file.write_text("\n".join(["path,label,split", *rows]))
+
+    assert opening.load_split(file, "test", 32).labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_test_pictures_of_a_single_class_are_refused(pictures, tmp_path):
+    """The message says how the other classes of the model are named."""
+    shutil.copytree(pictures / "test" / "ring", tmp_path / "test" / "ring")
+
+    with pytest.raises(DataError, match=r"only the class 'ring', .*add an empty folder for each"):
+        opening.find(tmp_path)
+
+
+def test_a_class_named_test_is_a_class(tmp_path):
+    """A folder `test` beside other classes, or with pictures of its own, is no part."""
+    write_pictures(tmp_path / "several", 5, class_names=("cat", "test"), parts=("",))
+    write_pictures(tmp_path / "flat", 5, class_names=("test",), parts=("",))
+
+    assert opening.find(tmp_path / "several").class_names == ("cat", "test")
+    with pytest.raises(DataError, match="has only the class 'test', expected two or more"):
+        opening.find(tmp_path / "flat")
+
+
+def test_another_seed_draws_other_test_pictures(tmp_path):
+    """Seed 0 is the default; the number of each class is the same, and the digest differs."""
+    write_pictures(tmp_path, 10, parts=("",))
+    default, zero, other = (
+        opening.find(tmp_path, **seed) for seed in ({}, {"split_seed": 0}, {"split_seed": 7})
+    )
+
+    assert default.sha256() == zero.sha256() != other.sha256()
+    assert names_of(default, "test") != names_of(other, "test")
+    assert default.counts()["test"] == other.counts()["test"]
+    assert opening.load(tmp_path, 32, split_seed=7).facts["split_seed"] == 7
+    train, test = (
+        opening.load_split(tmp_path, part, 32, split_seed=7) for part in ("train", "test")
+    )
+    assert (len(train), len(test)) == (40, 10)
+
+
+def test_the_default_seed_draws_the_same_pictures_for_ever(tmp_path):
+    """The names of the drawn pictures are recorded: earlier trainings keep their division."""
+    write_pictures(tmp_path, 10, parts=("",))
+
+    drawn = sorted(name for name in names_of(opening.find(tmp_path), "test"))
+    assert drawn == RECORDED
+
+
+def test_a_seed_for_test_pictures_that_are_given_is_refused(pictures, tmp_path):
+    """So is one for CIFAR-10; a run that began keeps its seed."""
+    options = {"image_size": None, "validation": None, "split_seed": 7}
+    with pytest.raises(DataError, match="split seed 7 received, but the data name their test"):
+        picture_settings.choose(pictures, tmp_path / "run", options)
+    with pytest.raises(DataError, match="split seed 7 received"):
+        picture_settings.choose(None, tmp_path / "run", options)
+    (tmp_path / "config.json").write_text('{"config": {"split_seed": 7}, "pictures": {}}')
+    write_pictures(tmp_path / "data", 10, parts=("",))
+
+    chosen = picture_settings.choose(tmp_path / "data", tmp_path, options | {"split_seed": None})
+    assert chosen["split_seed"] == 7

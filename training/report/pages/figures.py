@@ -21,6 +21,8 @@ History = Sequence[Mapping[str, float]]
 # Markers of more epochs than this would touch each other.
 _MOST_MARKERS = 30
 _ROW_UNITS = 32.0
+# Rows of more classes than this fill several screens.
+_MOST_CLASSES = 25
 _GAP = 10.0
 _LINE_UNITS = 15.0
 _LETTER_UNITS = 6.4
@@ -81,12 +83,23 @@ def accuracies(
 def class_accuracies(
     matrix: Sequence[Sequence[int]], class_names: Sequence[str], alt: str
 ) -> Figure:
-    """Return the accuracy of each class that has images, with its 95 % interval."""
+    """Return the accuracy of each class that has images, with its 95 % interval.
+
+    Of more than 25 classes, those with the lowest accuracy are shown, the lowest first.
+    """
     shares = {
         name: (counts[label] / total, wilson_interval(counts[label], total))
         for label, (name, counts) in enumerate(zip(class_names, matrix, strict=True))
         if (total := sum(counts))
     }
+    caption = "Bars: 95 % intervals."
+    if len(shares) > _MOST_CLASSES:
+        lowest = sorted(shares, key=lambda name: shares[name][0])[:_MOST_CLASSES]
+        caption = (
+            f"The {_MOST_CLASSES} of {len(shares)} classes with the lowest accuracy; the table "
+            f"has all. {caption}"
+        )
+        shares = {name: shares[name] for name in lowest}
     values = [_share(row, name, *share) for row, (name, share) in enumerate(shares.items())]
     drawing = rows_chart(
         list(shares),
@@ -96,7 +109,7 @@ def class_accuracies(
         name=alt,
         step=_ROW_UNITS,
     )
-    return Figure("Accuracy by class", drawing, "Bars: 95 % intervals.")
+    return Figure("Accuracy by class", drawing, caption)
 
 
 def confusion_matrix(

@@ -72,9 +72,14 @@ def collect(runs: Sequence[RunRecord], data_dir: Path | None) -> Evidence:
 
 
 def _load(runs: Sequence[RunRecord], data_dir: Path | None) -> DataSet:
-    """Read the data at the image size of the runs on pictures; the first one's, if they differ."""
-    sides = [run.settings["image_size"] for run in runs if not run.is_of_reference_data]
-    return opening.load(data_dir, sides[0] if sides else None)
+    """Read the data as the runs on pictures did: the first one, if size or split seed differ."""
+    chosen = [
+        (run.settings["image_size"], run.settings.get("split_seed", 0))
+        for run in runs
+        if not run.is_of_reference_data
+    ]
+    side, split_seed = chosen[0] if chosen else (None, 0)
+    return opening.load(data_dir, side, split_seed=split_seed)
 
 
 def _read_data(

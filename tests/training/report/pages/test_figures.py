@@ -116,3 +116,20 @@ def test_pictures_stand_in_rows_with_captions_below():
     assert all(one.attributes["href"].startswith("data:image/png;base64,") for one in shown)
     assert len({one.attributes["y"] for one in shown}) == 2
     assert texts(figure) == ["a", "b"] * 5
+
+
+def test_of_many_classes_those_with_the_lowest_accuracy_are_shown():
+    """25 classes are all shown in their order; of 40 the 25 lowest, as the caption says."""
+    names = [f"class {number:02}" for number in range(40)]
+    matrix = np.full((40, 40), 1)
+    np.fill_diagonal(matrix, np.arange(40, 0, -1))
+    few = figures.class_accuracies(matrix[:25, :25].tolist(), names[:25], "alt")
+    many = figures.class_accuracies(matrix.tolist(), names, "alt")
+
+    def shown(figure):
+        return [text for text in texts(figure) if text.startswith("class ")]
+
+    assert shown(few) == names[:25]
+    assert few.caption == "Bars: 95 % intervals."
+    assert shown(many) == names[:14:-1]
+    assert many.caption.startswith("The 25 of 40 classes with the lowest accuracy; the table has")
