@@ -146,6 +146,20 @@ def test_the_accuracy_of_a_trial_is_that_of_the_validation_pictures(finished):
     assert told.endswith("in trial 1. The test images chose nothing.")
 
 
+def test_the_report_of_the_final_training_names_the_search(finished, tmp_path):
+    """The training report has the same sentence as the model card."""
+    folder, flags, _ = finished
+    run_dir = folder / "refit-0001"
+    data_dir = next(flag for flag in flags if flag.startswith("--data-dir="))
+
+    code = main(["report", str(run_dir), data_dir, f"--output={tmp_path}"])
+
+    record = json.loads((run_dir / "metrics.json").read_text())["search"]
+    (page,) = tmp_path.glob("*.md")
+    assert code == 0
+    assert search_record.describe(record) in page.read_text()
+
+
 def test_the_printed_command_trains_the_same_model(finished, tmp_path, capsys):
     """The best settings are trained with all epochs, and the command repeats that bit for bit."""
     folder, _, printed = finished
