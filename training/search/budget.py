@@ -100,16 +100,24 @@ class SearchBudget:
         """Return whether only the time of the final training is left."""
         return self.used_seconds + self.final_seconds(paces) >= self.total_seconds
 
-    def check_first(self, pace: Pace, done: int) -> None:
-        """Check early in the first trial that it can be completed.
+    def check_first(self, pace: Pace | None, done: int) -> None:
+        """Check early that the first complete trial and the final training fit.
 
         Args:
-            pace: Its pace so far.
+            pace: The pace of the trial that runs; None if it is not known yet.
             done: Number of its epochs so far.
 
         Raises:
             ConfigError: The minutes are not enough; the message says how many are.
         """
+        if pace is None:
+            if self.is_over([]):
+                msg = (
+                    f"{self._plan.minutes:g} minutes are used, and no trial is complete; pass more "
+                    "--minutes to go on"
+                )
+                raise ConfigError(msg)
+            return
         final = self.final_seconds([pace])
         left = (self._plan.trial_epochs - done) * pace.epoch_seconds
         needed = self.used_seconds + left + final

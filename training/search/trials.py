@@ -118,9 +118,9 @@ class TrialRun:
         best = studies.best(self._study)
         pace = self._watch.pace()
         if best is None:
-            if pace is not None and not studies.counted(self._study):
-                self._budget.check_first(pace, len(self._values))
-            return self._budget.is_over([pace] if pace else [])
+            # Not stopped: with more minutes, the same command goes on with this trial.
+            self._budget.check_first(pace, len(self._values))
+            return False
         paces = [Pace(*best.user_attrs["pace"])] if "pace" in best.user_attrs else []
         return self._budget.is_over([*paces, *([pace] if pace else [])])
 

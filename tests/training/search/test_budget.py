@@ -48,6 +48,14 @@ def test_minutes_that_are_not_enough_are_told_early(plan):
         SearchBudget(dataclasses.replace(plan, minutes=4), used_seconds=70).check_first(SLOW, 2)
 
 
+def test_minutes_that_are_used_up_are_told(plan):
+    """If the time is over before the pace is known, the message asks for more."""
+    SearchBudget(plan, used_seconds=590).check_first(None, done=0)
+
+    with pytest.raises(ConfigError, match=r"10 minutes are used, and no trial is complete; pass"):
+        SearchBudget(plan, used_seconds=600).check_first(None, done=0)
+
+
 def test_a_recipe_with_a_time_budget_needs_no_more_than_it(make_plan):
     """The final training of gpu-5min takes at most five minutes; a trial has no budget itself."""
     plan = make_plan("resnet50", "--recipe=gpu-5min", "--data-dir=")

@@ -251,27 +251,30 @@ def test_errors_come_before_tensorflow(finished, flags, blocked, message, tmp_pa
 def test_ctrl_c_and_a_larger_budget_go_on(command, picture_dir, tmp_path):
     """Ctrl+C ends a trial after its step; too few minutes are told; then the search goes on."""
     flags = (
-        *("simcnn", f"--data-dir={picture_dir}", "--image-size=32", "--epochs=200"),
-        *("--trial-epochs=150", "--batch-size=16", "--no-refit", f"--output-dir={tmp_path}"),
+        *("simcnn", f"--data-dir={picture_dir}", "--image-size=32", "--epochs=20000"),
+        *("--trial-epochs=40", "--batch-size=16", "--trials=1", f"--output-dir={tmp_path}"),
     )
-    running = start(command, *flags)
-    wait_for((tmp_path / "trials" / "0000" / "checkpoints" / "epoch-0003.json").exists)
+    folder = tmp_path / "trials" / "0000"
+    running = start(command, *flags, "--no-refit")
+    wait_for((folder / "checkpoints" / "epoch-0003.json").exists)
     running.send_signal(signal.SIGINT)
     printed, _ = running.communicate(timeout=100)
     assert running.returncode == 130
     assert "error: interrupted; the same command goes on with the search" in printed
-    assert holder(tmp_path / "trials" / "0000") is None
+    assert holder(folder) is None
+    assert list((folder / "checkpoints").iterdir())
 
-    short = start(command, *flags, "--minutes=0.3")
+    short = start(command, *flags, "--minutes=5")
     printed, _ = short.communicate(timeout=200)
     assert short.returncode == 2
-    assert re.search(r"error: 0.3 minutes are not enough for one trial: .* --minutes \d", printed)
+    assert re.search(r"error: 5 minutes are not enough for one trial: .* --minutes \d", printed)
 
-    whole = start(command, *flags, "--minutes=10", "--trials=1")
+    whole = start(command, *flags, "--no-refit")
     printed, _ = whole.communicate(timeout=600)
     assert whole.returncode == 0, printed
-    history = (tmp_path / "trials" / "0000" / "history.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in history] == ["epoch", *map(str, range(1, 151))]
+    history = (folder / "history.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in history] == ["epoch", *map(str, range(1, 41))]
+    assert re.search(r"epochs 4 to 40 on ", (folder / "log.txt").read_text())
 
 
 @pytest.mark.slow
