@@ -8,7 +8,7 @@ one goes on with).
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from training.settings.recipes import ConfigError
 
 FILE = "study.journal"
 _NAME = "search"
+# A trial has these when it ends; a kill may come before its state says so.
+_OF_THE_END = ("outcome", "reason", "pace")
 
 
 def open_study(plan: SearchPlan, data: Mapping[str, str]) -> optuna.Study:
@@ -89,10 +91,14 @@ def next_trial(study: optuna.Study, plan: SearchPlan) -> optuna.Trial:
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that have ended, without those that were interrupted."""
+    trials = study.get_trials(deepcopy=False)
+    continued = _continued(trials)
     return [
         trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.is_finished() and "outcome" in trial.user_attrs
+        for trial in trials
+        if trial.state.is_finished()
+        and "outcome" in trial.user_attrs
+        and trial.number not in continued
     ]
 
 
@@ -146,7 +152,7 @@ def _continue_interrupted(study: optuna.Study) -> None:
 
     The new trial is added before the old one is closed, so that a kill in between loses nothing.
     """
-    continued = {trial.user_attrs.get("continues") for trial in study.get_trials(deepcopy=False)}
+    continued = _continued(study.get_trials(deepcopy=False))
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         if trial.number not in continued and trial.params:
             study.add_trial(
@@ -155,11 +161,21 @@ def _continue_interrupted(study: optuna.Study) -> None:
                     params=trial.params,
                     distributions=trial.distributions,
                     intermediate_values=trial.intermediate_values,
-                    user_attrs={**trial.user_attrs, "continues": trial.number},
+                    user_attrs={
+                        name: value
+                        for name, value in trial.user_attrs.items()
+                        if name not in _OF_THE_END
+                    }
+                    | {"continues": trial.number},
                     system_attrs=trial.system_attrs,
                 )
             )
         study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _continued(trials: Iterable[FrozenTrial]) -> set[int]:
+    """Return the numbers of the trials that were interrupted and are continued by others."""
+    return {trial.user_attrs["continues"] for trial in trials if "continues" in trial.user_attrs}
 
 
 def _cut_unfinished_line(path: Path) -> None:

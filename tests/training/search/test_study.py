@@ -19,7 +19,7 @@ def plan(make_plan, small_flags, tmp_path):
 def run(opened, plan, value=0.5, outcome="complete"):
     """Run a trial of two epochs without training, and return its number and values."""
     trial = study.next_trial(opened, plan)
-    if "continues" not in trial.user_attrs:
+    if 1 not in opened.trials[trial.number].intermediate_values:
         trial.report(value / 2, 1)
     trial.report(value, 2)
     trial.set_user_attr("outcome", outcome)
@@ -67,6 +67,19 @@ def test_a_search_that_was_closed_chooses_like_one_that_was_not(plan, tmp_path):
     ended = study.counted(study.open_study(plan, {}))
     assert [trial.number for trial in ended] == [1, 3, 5, 7]
     assert len({trial.user_attrs["folder"] for trial in ended}) == 4
+
+
+def test_a_kill_at_the_end_of_a_trial_counts_it_once(plan):
+    """A trial whose outcome was stored, but not its state, is continued, and counts as one."""
+    opened = study.open_study(plan, {})
+    trial = study.next_trial(opened, plan)
+    trial.set_user_attr("outcome", "complete")
+
+    again = study.open_study(plan, {})
+    assert study.counted(again) == []
+    run(again, plan)
+
+    assert [trial.number for trial in study.counted(again)] == [1]
 
 
 def test_a_journal_that_was_cut_is_repaired(plan, tmp_path):
