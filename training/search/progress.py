@@ -54,7 +54,8 @@ class SearchProgress:
     def end(self, trial: "FrozenTrial") -> None:
         """Write the line of a trial that has ended."""
         epochs = trial.intermediate_values
-        parts = [f"{trial.user_attrs['outcome']} after {len(epochs)} epochs"]
+        count = "1 epoch" if len(epochs) == 1 else f"{len(epochs)} epochs"
+        parts = [f"{trial.user_attrs['outcome']} after {count}"]
         if epochs:
             parts.append(f"validation accuracy {epochs[max(epochs)]:.2%}")
         parts += [f"{name} {shown(value)}" for name, value in trial.params.items()]
