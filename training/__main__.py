@@ -1,7 +1,8 @@
 """Train a model: `python -m training simcnn`. Report on runs: `python -m training report RUN`.
 
 Look at pictures before a training: `python -m training inspect DIR`. Classify pictures with a
-trained model: `python -m training predict RUN DIR`.
+trained model: `python -m training predict RUN DIR`. Search the settings of a recipe:
+`python -m training search MODEL`.
 """
 
 import logging
@@ -15,6 +16,9 @@ from training.data.cifar10 import DataError, resolve_data_dir
 from training.report import command
 from training.report.sources.runs import ReportError
 from training.run import predict_command
+from training.search import arguments as search_arguments
+from training.search import plan as search_plan
+from training.search.progress import SearchProgress
 from training.settings.arguments import parser
 from training.settings.recipes import ConfigError, default_recipe, from_recipe
 from training.settings.train_config import KERAS_PREFIX
@@ -124,6 +128,32 @@ def _predict(arguments: list[str]) -> int:
     return _finish(classify)
 
 
+def _search(arguments: list[str]) -> int:
+    options = vars(search_arguments.parser().parse_args(arguments))
+    try:
+        _set_up()
+        plan = search_plan.make(options)
+        if options["show_space"]:
+            print(plan.describe())
+            return 0
+        search_plan.check_packages(plan)
+        from training.search import command as search_command  # noqa: PLC0415  imports Optuna
+
+        try:
+            return search_command.search(plan, SearchProgress(plan))
+        except search_command.SearchError as error:
+            return _fail(error, 1)
+    except (ConfigError, DataError) as error:
+        return _fail(error, 2)
+    except (storage.StorageError, OSError) as error:
+        told = storage.told(error)
+        if told is None:
+            raise
+        return _fail(f"{told} and repeat the command, which goes on with the search", 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on with the search", 130)
+
+
 def _finish(write: Callable[[], str], interrupted: str = "nothing was written") -> int:
     """Print what a command says that writes files into --output; return the exit code."""
     try:
@@ -137,7 +167,7 @@ def _finish(write: Callable[[], str], interrupted: str = "nothing was written") 
     return 0
 
 
-_COMMANDS = {"report": _report, "inspect": _inspect, "predict": _predict}
+_COMMANDS = {"report": _report, "inspect": _inspect, "predict": _predict, "search": _search}
 
 
 def _fail(message: object, code: int) -> int:

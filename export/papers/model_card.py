@@ -16,6 +16,7 @@ from export.papers import (
 )
 from export.sources import training_run
 from serving.tensors.signature import Signature
+from training.settings import search_record
 from training.settings.recipes import changes_of_architecture
 
 _INTENDED_USE = """\
@@ -189,6 +190,8 @@ def _training(training: Mapping[str, Any]) -> str:
         )
     if found := training.get("calibration"):
         rows.append(("Temperature", _temperature(found)))
+    if record := training.get("search"):
+        rows.append(("Search", search_record.describe(record)))
     changed = [
         f"{name} {value}" for name, value in training_runs.changed_settings(training).items()
     ]

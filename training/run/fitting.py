@@ -3,8 +3,10 @@
 import contextlib
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -45,6 +47,8 @@ class Session:
         budget: The time budget; None if there is none.
         mlflow: The run in MLflow; None if MLflow is not used.
         licence: Licence of the pictures; None if it is not known.
+        search: The search that chose the settings, see training.settings.search_record; None if
+            there was none.
     """
 
     run_dir: Path
@@ -55,6 +59,7 @@ class Session:
     budget: TimeBudget | None
     mlflow: MlflowRun | None
     licence: str | None = None
+    search: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

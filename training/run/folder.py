@@ -1,12 +1,8 @@
-"""The config.json of a run folder (settings, data, commit), and its lock."""
+"""The config.json of a run folder: settings, data, commit."""
 
-import contextlib
-import fcntl
 import json
 import logging
-import os
-import platform
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +13,7 @@ from training.run import checkpoint
 from training.schemas import SchemaError
 from training.settings.recipes import ConfigError, TrainConfig, defaults
 
-_LOCK_FILE = ".lock"
 _log = logging.getLogger(__name__)
-
-
-@contextlib.contextmanager
-def lock(run_dir: Path) -> Iterator[None]:
-    """Lock a run folder against other trainings; the folder is created if it is missing.
-
-    The system releases the lock of a killed process, so that a left-over lock file blocks nothing.
-
-    Raises:
-        ConfigError: Another process trains in the folder; the message names the process.
-        StorageError: The folder or the lock file cannot be written.
-    """
-    storage.make_folder(run_dir)
-    path = run_dir / _LOCK_FILE
-    while True:
-        with storage.writing(path):
-            file = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with file:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-            msg = (
-                f"{run_dir} is in use by {holder}; let it finish or end it, or pass another "
-                "--run-dir"
-            )
-            raise ConfigError(msg) from None
-        except OSError as error:
-            _log.warning("cannot lock %s (%s); start no second training there", path, error)
-        if os.fstat(file.fileno()).st_nlink:
-            break
-        file.close()  # its holder removed it after it was opened here: try again
-    try:
-        with storage.writing(path):
-            path.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # the disk may be read-only by now
-            path.unlink()
-        file.close()  # last: nobody else may lock the file before it is gone
 
 
 def read(run_dir: Path, config: TrainConfig) -> dict[str, Any]:
@@ -102,6 +56,7 @@ def begin(
     run: dict[str, Any],
     *,
     licence: str | None = None,
+    search: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write config.json for a new run, or check that an existing one continues with its data.
 
@@ -111,12 +66,13 @@ def begin(
         data: The data set.
         run: What `read` returned.
         licence: Licence of the pictures.
+        search: The search that chose the settings, see training.settings.search_record.
 
     Returns:
         Content of config.json: "config", "data" (variant and digests; of pictures of any classes
         also "class_names", "validation_folder_images" and "listing_sha256"), "pictures" (their
-        facts and licence, not of CIFAR-10), "git_commit" of the first
-        session, and "resumed_with_git_commits" of later sessions, if they differ.
+        facts and licence, not of CIFAR-10), "search" (if one chose the settings), "git_commit" of
+        the first session, and "resumed_with_git_commits" of later sessions, if they differ.
 
     Raises:
         ConfigError: The run was started with other data.
@@ -151,6 +107,8 @@ def begin(
     if data.facts:
         kept = licence or run.get("pictures", {}).get("licence")
         run["pictures"] = {"licence": kept, **data.facts}
+    if search is not None:
+        run["search"] = dict(search)
     run["config"] = config.as_dict()  # adds settings that are newer than the run
     storage.make_folder(run_dir)
     checkpoint.write_json(run_dir / "config.json", schemas.RUN.stamped(run))

@@ -11,6 +11,7 @@ import logging
 import shutil
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from training.evaluation import temperature
 from training.evaluation.accuracy import score
 from training.model import architectures
 from training.model.predictions import evaluate, logits_of_rows
-from training.run import checkpoint, fitting, folder
+from training.run import checkpoint, fitting, folder, folder_lock
 from training.run.callbacks import read_history
 from training.run.fitting import Session, Trained
 from training.run.mlflow_run import MlflowRun
@@ -64,6 +65,7 @@ def train(
     checkpoint_every: int = 1,
     refuse_broken: bool = False,
     licence: str | None = None,
+    search: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Train, or resume a killed run, and evaluate on the test images.
 
@@ -76,6 +78,8 @@ def train(
         checkpoint_every: Epochs between two checkpoints; it may change when a run is resumed.
         refuse_broken: Whether a file that is no readable picture is an error.
         licence: Licence of the pictures, for the model card; None if it is not known.
+        search: The search that chose the settings, for metrics.json and the model card; None if
+            there was none.
 
     Returns:
         The result. A finished run is not trained again.
@@ -100,7 +104,7 @@ def train(
     names = devices.choose(device_count, config)
     on_device = use_device_loop(config, len(names))
     data = _load(data_dir, config, refuse_broken=refuse_broken)
-    with folder.lock(run_dir):
+    with folder_lock.lock(run_dir):
         finished = _finished(run_dir, tracker)
         if finished:
             return finished
@@ -114,8 +118,44 @@ def train(
             budget=budget,
             mlflow=tracker,
             licence=licence,
+            search=search,
         )
         return _train(config, session)
+
+
+def rehearse(
+    config: TrainConfig,
+    *,
+    run_dir: Path,
+    data_dir: Path | None = None,
+    device_count: int | Literal["all"] = 1,
+    checkpoint_every: int = 1,
+    refuse_broken: bool = False,
+) -> checkpoint.History:
+    """Train like `train`, or resume, and end after the last epoch: the test images are not asked.
+
+    The run folder gets config.json, history.csv, checkpoints and TensorBoard's logs.
+
+    Returns:
+        One row for each epoch.
+
+    Raises:
+        ConfigError, DataError, DivergedError, StorageError: See `train`.
+    """
+    begun = folder.read(run_dir, config)
+    names = devices.choose(device_count, config)
+    session = Session(
+        run_dir=run_dir,
+        data=_load(data_dir, config, refuse_broken=refuse_broken),
+        devices=names,
+        on_device=use_device_loop(config, len(names)),
+        checkpoint_every=checkpoint_every,
+        budget=None,
+        mlflow=None,
+    )
+    with folder_lock.lock(run_dir):
+        folder.begin(run_dir, config, session.data, begun)
+        return _fit(config, session).history
 
 
 def _load(data_dir: Path | None, config: TrainConfig, *, refuse_broken: bool) -> DataSet:
@@ -148,20 +188,19 @@ def _finished(run_dir: Path, tracker: MlflowRun | None) -> RunResult | None:
 def _train(config: TrainConfig, session: Session) -> RunResult:
     run_dir, tracker = session.run_dir, session.mlflow
     run = folder.begin(
-        run_dir, config, session.data, folder.read(run_dir, config), licence=session.licence
+        run_dir,
+        config,
+        session.data,
+        folder.read(run_dir, config),
+        licence=session.licence,
+        search=session.search,
     )
-    policy = keras.config.dtype_policy()
-    keras.utils.set_random_seed(config.seed)
     try:
-        keras.config.set_dtype_policy(_policy_name(config))
-        with devices.scope(session.devices):
-            trained = fitting.fit(config, session)
+        trained = _fit(config, session)
     except BaseException as error:
         if tracker:
             tracker.fail("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
-    finally:
-        keras.config.set_dtype_policy(policy)
     metrics = {**_finish(config, session, trained), **run}
     metrics["data"] = {**run["data"], **trained.counts}
     checkpoint.write_json(run_dir / "metrics.json", schemas.RUN.stamped(metrics))
@@ -169,6 +208,18 @@ def _train(config: TrainConfig, session: Session) -> RunResult:
     if tracker:
         tracker.finish(trained.history, metrics)
     return RunResult(run_dir=run_dir, metrics=metrics, was_finished=False)
+
+
+def _fit(config: TrainConfig, session: Session) -> Trained:
+    """Train the missing epochs with the seed, compute type and devices of the settings."""
+    policy = keras.config.dtype_policy()
+    keras.utils.set_random_seed(config.seed)
+    try:
+        keras.config.set_dtype_policy(_policy_name(config))
+        with devices.scope(session.devices):
+            return fitting.fit(config, session)
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def _stopping(config: TrainConfig, trained: Trained) -> dict[str, int | None]:

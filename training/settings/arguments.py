@@ -18,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training",
         usage="%(prog)s {simcnn,resnet50,keras:NAME} [flags]\n       %(prog)s inspect DIR\n"
+        "       %(prog)s search {simcnn,resnet50,keras:NAME} [flags]\n"
         "       %(prog)s predict RUN PATH [PATH ...]\n       %(prog)s report RUN [RUN ...]",
         description="Train a classifier of CIFAR-10 or of your own pictures. The same command "
         "resumes a run that was killed.",
@@ -25,19 +26,29 @@ def parser() -> argparse.ArgumentParser:
         "chooses tensorflow (default), jax or torch. docs/retraining.md explains each flag; "
         f"`python -m training report --help` is about reports of finished runs. {_differences()}",
     )
+    add_model(parser)
+    parser.add_argument("--version", action="version", version=program_version())
+    _files(parser.add_argument_group("files"))
+    add_settings(parser)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the positional argument for the architecture."""
     parser.add_argument(
         "model",
         choices=get_args(recipes.ModelName),
         help="architecture: simcnn (122,570 parameters for CIFAR-10), resnet50 (25,696,138), or "
         "keras:NAME, a family of keras.applications with its preprocessing in the graph",
     )
-    parser.add_argument("--version", action="version", version=program_version())
-    _files(parser.add_argument_group("files"))
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of all settings of a training, in groups."""
     _learning(parser.add_argument_group("recipe and learning"))
     _images(parser.add_argument_group("training and validation images"))
     _start(parser.add_argument_group("model"))
     _speed(parser.add_argument_group("speed and memory"))
-    return parser
 
 
 def _differences() -> str:
@@ -65,7 +76,8 @@ def add_data_dir(
     )
 
 
-def _files(group: argparse._ArgumentGroup) -> None:
+def add_pictures(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the data of a training."""
     add_data_dir(
         group,
         "folder of pictures as train/<class>/ and test/<class>/ or as <class>/, table of paths and "
@@ -82,6 +94,10 @@ def _files(group: argparse._ArgumentGroup) -> None:
         metavar="TEXT",
         help="licence of the pictures, for the model card of a published version",
     )
+
+
+def _files(group: argparse._ArgumentGroup) -> None:
+    add_pictures(group)
     group.add_argument(
         "--run-dir",
         type=Path,

@@ -8,6 +8,7 @@ from sample_results import sample_metrics as sample
 from export.papers import model_card
 from export.sources import saved_model
 from serving.repository import model_folder
+from training.settings.search_record import SearchRecord
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +243,31 @@ def test_card_says_how_it_was_trained(published, signatures, files):
     assert facts["Epochs"] == "2"
     assert facts["Images"] == "300 to train, 100 to validate"
     assert "cores" in facts["Hardware"]
+
+
+def test_card_says_that_a_search_chose_the_settings(published, signatures, files):
+    """The card has the number of trials, the values, and which images chose them."""
+    metrics = copy.deepcopy(published.metrics)
+    metrics["training"]["search"] = SearchRecord(
+        trials={"complete": 3, "pruned": 2, "diverged": 0, "stopped": 0, "failed": 1},
+        trial=4,
+        trial_epochs=15,
+        validation_accuracy=0.8123,
+        parameters={"learning_rate": 0.0021234, "flip": False},
+        space={"learning_rate": "0.0003 to 0.03, log", "flip": "false, true"},
+        pruner="median",
+        minutes=41.2,
+        optuna="5.0.0",
+    ).as_dict()
+
+    card = model_card.render(metrics, signatures, files)
+
+    assert dict(table(card, "Training"))["Search"] == (
+        "Optuna 5.0.0 chose learning_rate 0.00212, flip False in 6 trials of at most 15 epochs (3 "
+        "complete, 2 pruned, 1 failed), by the accuracy on the validation images: 81.23 % in trial "
+        "4. The test images chose nothing."
+    )
+    assert "| Search |" not in model_card.render(published.metrics, signatures, files)
 
 
 def test_card_states_parity_and_limits(published, signatures, files):

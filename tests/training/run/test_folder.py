@@ -9,7 +9,7 @@ import pytest
 
 from training.__main__ import main
 from training.data.cifar10 import load
-from training.run import folder
+from training.run import folder, folder_lock
 from training.settings.recipes import ConfigError, from_recipe
 
 # Settings added after the first release; the config.json of older runs lacks them.
@@ -21,8 +21,8 @@ def holder(tmp_path):
     """Start a process that holds the folder's lock until it is killed."""
     code = (
         "import pathlib, sys, time\n"
-        "from training.run import folder\n"
-        "with folder.lock(pathlib.Path(sys.argv[1])):\n"
+        "from training.run import folder_lock\n"
+        "with folder_lock.lock(pathlib.Path(sys.argv[1])):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(600)\n"
     )
@@ -53,7 +53,7 @@ def test_lock_of_a_killed_process_stops_nobody(holder, tmp_path):
     holder.wait()
     assert (tmp_path / ".lock").exists()
 
-    with folder.lock(tmp_path):
+    with folder_lock.lock(tmp_path):
         assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
 
     assert not (tmp_path / ".lock").exists()
@@ -61,10 +61,10 @@ def test_lock_of_a_killed_process_stops_nobody(holder, tmp_path):
 
 def test_lock_is_dropped_when_a_training_fails(tmp_path):
     """An error inside the context releases the lock."""
-    with pytest.raises(KeyError), folder.lock(tmp_path / "new"):
+    with pytest.raises(KeyError), folder_lock.lock(tmp_path / "new"):
         raise KeyError
 
-    with folder.lock(tmp_path / "new"):
+    with folder_lock.lock(tmp_path / "new"):
         pass
 
 
@@ -79,9 +79,9 @@ def test_lock_file_removed_by_its_last_holder_is_not_mistaken_for_a_lock(tmp_pat
         return real(file, flags)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with folder.lock(tmp_path):
+    with folder_lock.lock(tmp_path):
         assert (tmp_path / ".lock").exists()
-        with pytest.raises(ConfigError, match=r"in use by process"), folder.lock(tmp_path):
+        with pytest.raises(ConfigError, match=r"in use by process"), folder_lock.lock(tmp_path):
             pass
     assert len(calls) == 3
 
@@ -93,7 +93,7 @@ def test_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with folder.lock(tmp_path):
+    with folder_lock.lock(tmp_path):
         assert "Function not implemented" in caplog.text
 
 

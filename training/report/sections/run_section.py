@@ -27,6 +27,7 @@ from training.report.sources import published
 from training.report.sources.answers import RunAnswers
 from training.report.sources.candidates import hardware
 from training.report.sources.runs import RunRecord
+from training.settings import search_record
 from training.settings.recipes import recipe_of
 from training.settings.report_differences import REPORT_DIFFERENCES
 
@@ -113,6 +114,7 @@ def _facts(run: RunRecord) -> Table:
         ("Epochs", epochs),
         ("Training time", f"{formats.duration(result['wall_seconds'])}, evaluation included"),
         ("Training speed", f"{result['train_images_per_second']:,.0f} images/s (median epoch)"),
+        *_search(result),
         ("Images", _images(data, result["n"])),
         ("Data", str(data.get("variant"))),
         ("Hardware", hardware(run)),
@@ -121,6 +123,11 @@ def _facts(run: RunRecord) -> Table:
         ("Finished (UTC)", str(result.get("finished_utc", "unknown"))),
     ]
     return Table(("", ""), rows, text_columns=(0, 1))
+
+
+def _search(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    record = result.get("search")
+    return [("Search", search_record.describe(record))] if record else []
 
 
 def _other_measures(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from training import schemas
 from training.data.cifar10 import CLASS_NAMES
 from training.evaluation.accuracy import wilson_interval
 from training.schemas import SchemaError
+from training.settings import command_line
 from training.settings.recipes import changes_of_architecture, changes_of_recipe
 
 
@@ -122,17 +123,9 @@ class RunRecord:
 
     def command(self, run_dir: Path | None = None) -> str:
         """Return the command that repeats the training in `run_dir`, or resumes it by default."""
-        flags = [f"--recipe={self.settings['recipe']}", f"--seed={self.settings['seed']}"]
-        flags += [_flag(name, value) for name, value in changes_of_recipe(self.settings).items()]
+        arguments = command_line.arguments(self.settings, of_pictures=not self.is_of_reference_data)
         folder = f"--run-dir={run_dir or self.folder}"
-        return shlex.join(["python", "-m", "training", self.settings["model"], *flags, folder])
-
-
-def _flag(setting: str, value: object) -> str:
-    name = setting.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{name}" if value else f"--no-{name}"
-    return f"--{name}={value}"
+        return shlex.join(["python", "-m", "training", *arguments, folder])
 
 
 def read_all(folders: Iterable[Path]) -> list[RunRecord]:
