@@ -38,7 +38,7 @@ EXTRAS_serving-cpu-storage := serve s3 gcs azure huggingface http
 EXTRAS_serving-cpu-tensorflow := serve tensorflow
 EXTRAS_serving-gpu := serve-gpu
 EXTRAS_loadtest := loadtest
-EXTRAS_training := train-jax
+EXTRAS_training := train-jax search
 EXTRAS_training-export := export
 # Images of the local Docker engine whose bills of materials `make sbom` writes.
 SBOM_IMAGES ?=

@@ -1,7 +1,8 @@
 """Trains a model and publishes it as a new version: the entry point of the training image.
 
     train_and_publish.py simcnn --epochs 60       trains in ./simcnn-best, then publishes it
-    train_and_publish.py report simcnn-best       writes a report on runs, and publishes nothing
+    train_and_publish.py report simcnn-best       writes a report on runs, and publishes nothing;
+                                                  inspect, predict and search are commands, too
 
 The flags are those of `python -m training`. It publishes with the Python of another environment
 ($EXPORT_PYTHON), which has TensorFlow, into $MODELS_DIR; $EXPORT_ARGS holds more flags of
@@ -16,8 +17,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from training.__main__ import COMMANDS
 from training.__main__ import main as train
 from training.settings.arguments import parser
+from training.settings.recipes import default_recipe
+from training.settings.train_config import KERAS_PREFIX
 
 
 def main(arguments: list[str]) -> int:
@@ -27,15 +31,17 @@ def main(arguments: list[str]) -> int:
         The exit code of `python -m training`, or 2 if a folder cannot be written. The exit code
         after a finished training is that of `python -m export`.
     """
-    if arguments[:1] == ["report"]:
+    if arguments and arguments[0] in COMMANDS:
+        choose_platform()
         return train(arguments)
     options = parser().parse_args(arguments)
-    run_dir = options.run_dir or Path(f"{options.model}-{options.recipe}")
+    name = options.model.removeprefix(KERAS_PREFIX)
+    run_dir = options.run_dir or Path(f"{name}-{options.recipe or default_recipe(options.model)}")
     models_dir = Path(os.environ["MODELS_DIR"])
     data = ["--data-dir", options.data_dir] if options.data_dir else []
     # What the export needs is checked now, and not after hours of training.
     try:
-        check_writable([run_dir, models_dir / options.model])
+        check_writable([run_dir, models_dir / name])
         more = shlex.split(os.environ.get("EXPORT_ARGS", ""))
     except PermissionError as error:
         return fail(str(error))

@@ -37,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     standard_streams.open_closed()
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments and arguments[0] in _COMMANDS:
-        return _COMMANDS[arguments[0]](arguments[1:])
+    if arguments and arguments[0] in COMMANDS:
+        return COMMANDS[arguments[0]](arguments[1:])
     return _train(arguments)
 
 
@@ -167,7 +167,8 @@ def _finish(write: Callable[[], str], interrupted: str = "nothing was written") 
     return 0
 
 
-_COMMANDS = {"report": _report, "inspect": _inspect, "predict": _predict, "search": _search}
+# Every other first argument is a model to train.
+COMMANDS = {"report": _report, "inspect": _inspect, "predict": _predict, "search": _search}
 
 
 def _fail(message: object, code: int) -> int:

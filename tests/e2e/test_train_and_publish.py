@@ -119,13 +119,24 @@ def test_a_training_that_fails_publishes_nothing(entry_point, folders):
     assert "Traceback" not in done.stderr
 
 
-def test_a_report_publishes_nothing(entry_point, folders):
-    """`report` is the training's own command: its message and exit code, and no export."""
-    done = entry_point("report", "no-such-run", EXPORT_PYTHON="/no/python")
+@pytest.mark.parametrize(
+    "arguments", [("report", "nothing"), ("inspect", "nothing"), ("predict", "nothing", "nothing")]
+)
+def test_other_commands_publish_nothing(entry_point, arguments):
+    """They are the training's own: its message and exit code, and no export."""
+    done = entry_point(*arguments, EXPORT_PYTHON="/no/python")
 
     assert done.returncode == 2
-    assert "no-such-run" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "nothing" in done.stderr
+
+
+def test_a_search_shows_its_space(entry_point):
+    """`search` needs neither an export nor a GPU for the settings that it would search."""
+    done = entry_point("search", "simcnn", "--show-space", EXPORT_PYTHON="/no/python")
+
+    assert done.returncode == 0, done.stderr
+    assert "learning_rate" in done.stdout
 
 
 def test_the_help_is_that_of_the_training(entry_point):

@@ -1,5 +1,6 @@
 """The command `python -m training search MODEL`: trials, the final training, its publication."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from training.run import folder_lock
 from training.search import results
 from training.search import study as studies
 from training.search.budget import Pace, SearchBudget
-from training.search.plan import SearchPlan, data_identity
+from training.search.plan import EXPORT_PYTHON, SearchPlan, data_identity
 from training.search.progress import SearchProgress
 from training.search.trials import TrialRun
+from training.settings.recipes import ConfigError
 
 # So many failures in a row have a cause that no other values will remove.
 _MOST_FAILURES = 5
@@ -144,4 +146,12 @@ def _publish(plan: SearchPlan, run_dir: Path, progress: SearchProgress) -> int:
         progress.say(f"to publish it:\n{shlex.join(arguments)}")
         return 0
     # A program of its own: training imports nothing of export.
-    return subprocess.run([sys.executable, *arguments[1:]], check=False).returncode
+    python = os.environ.get(EXPORT_PYTHON, sys.executable)
+    try:
+        return subprocess.run([python, *arguments[1:]], check=False).returncode
+    except OSError as error:
+        msg = (
+            f"{EXPORT_PYTHON} is {python!r}, which cannot be started ({error.strerror}), expected "
+            f"a Python with the extra export; to publish it:\n{shlex.join(arguments)}"
+        )
+        raise ConfigError(msg) from error

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from training.settings.recipes import ConfigError, TrainConfig, default_recipe, 
 from training.settings.train_config import KERAS_PREFIX
 from training.sources import opening, picture_settings
 
+# Environment variable: the Python of another environment with the extra export, as in the image.
+EXPORT_PYTHON = "EXPORT_PYTHON"
 PrunerName = Literal["median", "hyperband", "none"]
 DEFAULT_MINUTES = 60.0
 DEFAULT_STARTUP_TRIALS = 5
@@ -192,7 +195,7 @@ def check_packages(plan: SearchPlan) -> None:
         ConfigError: One is missing; the message names the extra.
     """
     extras = {"optuna": "search"}
-    if plan.models_dir is not None:
+    if plan.models_dir is not None and EXPORT_PYTHON not in os.environ:
         extras |= {"export": "export", "tf2onnx": "export", "onnxruntime": "export"}
     for package, extra in extras.items():
         if importlib.util.find_spec(package) is None:

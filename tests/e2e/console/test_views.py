@@ -272,6 +272,7 @@ def test_the_description_of_the_api_is_rendered(console):
     page.locator(".operation").first.wait_for()
     predict = page.locator(".operation", has_text="/v1/models/{name}:predict").first
     predict.locator("summary").click()
+    predict.get_by_text("PredictRequest").first.wait_for()  # its details are made when it opens
     text = predict.inner_text()
 
     assert page.locator("h1").inner_text() == "API"

@@ -198,6 +198,34 @@ def test_a_finished_search_is_not_run_again(finished, capsys):
     assert sorted(path.name for path in (folder / "trials").iterdir()) == before
 
 
+def test_another_python_publishes(finished, tmp_path, monkeypatch):
+    """EXPORT_PYTHON gets the arguments of `python -m export`; its exit code is the search's."""
+    folder, flags, _ = finished
+    python, models = tmp_path / "python", tmp_path / "models"
+    python.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nexit 3\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("EXPORT_PYTHON", str(python))
+
+    code = main(["search", *flags, f"--models-dir={models}"])
+
+    assert code == 3
+    called = (tmp_path / "arguments").read_text()
+    assert called.startswith(f"-m export {folder / 'refit-0001'} --models-dir={models}")
+
+
+def test_a_python_that_cannot_be_started_is_named(finished, tmp_path, monkeypatch, capsys):
+    """A wrong EXPORT_PYTHON is one line with the command that publishes the result."""
+    _, flags, _ = finished
+    monkeypatch.setenv("EXPORT_PYTHON", "/no/python")
+
+    code = main(["search", *flags, f"--models-dir={tmp_path / 'models'}"])
+
+    assert code == 2
+    error = capsys.readouterr().err
+    assert "EXPORT_PYTHON is '/no/python', which cannot be started (No such file" in error
+    assert "python -m export " in error
+
+
 def test_a_second_search_in_a_folder_is_refused(finished, capsys):
     """If another process searches in the folder, the command names it and exits with 2."""
     folder, flags, _ = finished
