@@ -4,15 +4,13 @@ This project's server has them among the documents of its console, on every port
 callers with the role `admin`, under its address or a name that it knows.
 """
 
-import http.client
 import json
-import urllib.request
 from pathlib import Path
 
+from loadtest.servers import description
 from loadtest.settings.config import PLAIN, ConnectionConfig
 
 _PATH = "/console/models"
-_TIMEOUT_SECONDS = 10.0
 
 
 def of_folder(models_dir: Path, model: str, version: int | None) -> tuple[str, ...]:
@@ -39,12 +37,11 @@ def of_server(
     Raises:
         UsageError: see `ConnectionConfig.ssl_context`.
     """
-    url = f"{'https' if connection.tls else 'http'}://{address}{_PATH}"
-    request = urllib.request.Request(url, headers=dict(connection.headers))  # noqa: S310 - http or https
-    context = connection.ssl_context()
+    page = description.get(address, _PATH, connection)
+    if page is None:
+        return ()
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS, context=context) as answer:  # noqa: S310 - as above
-            document = json.load(answer)
+        document = json.loads(page)
         loaded = {
             int(each["version"]): each["loaded"]["class_names"]
             for entry in document["models"]
@@ -54,5 +51,5 @@ def of_server(
         }
         chosen = max(loaded) if version is None else version
         return tuple(map(str, loaded[chosen]))
-    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
+    except (ValueError, LookupError, TypeError):
         return ()

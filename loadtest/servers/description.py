@@ -55,15 +55,30 @@ def ask(address: str, connection: ConnectionConfig = PLAIN) -> Served:
     Raises:
         UsageError: see `ConnectionConfig.ssl_context`.
     """
-    url = f"{'https' if connection.tls else 'http'}://{address}{_PATH}"
+    page = get(address, _PATH, connection)
+    return Served({}, {}) if page is None else read(page.decode(errors="replace"))
+
+
+def get(address: str, path: str, connection: ConnectionConfig) -> bytes | None:
+    """Return the document of a server's path; None if it has none or does not answer.
+
+    Args:
+        address: `host:port`.
+        path: Path, from its slash on.
+        connection: TLS and headers of the connection.
+
+    Raises:
+        UsageError: see `ConnectionConfig.ssl_context`.
+    """
+    url = f"{'https' if connection.tls else 'http'}://{address}{path}"
     request = urllib.request.Request(url, headers=dict(connection.headers))  # noqa: S310 - http or https
     context = connection.ssl_context()
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS, context=context) as page:  # noqa: S310 - as above
-            text = page.read().decode(errors="replace")
+            content: bytes = page.read()
     except (OSError, ValueError, http.client.HTTPException):
-        return Served({}, {})
-    return read(text)
+        return None
+    return content
 
 
 def read(page: str) -> Served:

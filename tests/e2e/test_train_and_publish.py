@@ -120,7 +120,7 @@ def test_a_training_that_fails_publishes_nothing(entry_point, folders):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("report", "nothing"), ("inspect", "nothing"), ("predict", "nothing", "nothing")]
+    "arguments", [("report", "no-such"), ("inspect", "no-such"), ("predict", "no-such", "no-such")]
 )
 def test_other_commands_publish_nothing(entry_point, arguments):
     """They are the training's own: its message and exit code, and no export."""
@@ -128,7 +128,7 @@ def test_other_commands_publish_nothing(entry_point, arguments):
 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "nothing" in done.stderr
+    assert "no-such" in done.stderr
 
 
 def test_a_search_shows_its_space(entry_point):

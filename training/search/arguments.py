@@ -40,13 +40,13 @@ def _search(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--trials",
-        type=_positive,
+        type=arguments.positive,
         metavar="N",
         help="most trials; by default as many as the time allows",
     )
     group.add_argument(
         "--trial-epochs",
-        type=_positive,
+        type=arguments.positive,
         metavar="N",
         help="epochs of a trial; default: a quarter of --epochs, at least 3",
     )
@@ -69,7 +69,7 @@ def _search(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--startup-trials",
-        type=_positive,
+        type=arguments.positive,
         default=DEFAULT_STARTUP_TRIALS,
         metavar="N",
         help="trials before any is ended early and before the sampler learns from them (default "
@@ -110,11 +110,4 @@ def _minutes(text: str) -> float:
     if 0 < value < math.inf:
         return value
     msg = f"{text!r} received, expected a number of minutes above 0"
-    raise argparse.ArgumentTypeError(msg)
-
-
-def _positive(text: str) -> int:
-    if text.isdecimal() and int(text):
-        return int(text)
-    msg = f"{text!r} received, expected 1 or more"
     raise argparse.ArgumentTypeError(msg)

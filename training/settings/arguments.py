@@ -339,14 +339,15 @@ def _speed(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--checkpoint-every",
-        type=_positive,
+        type=positive,
         default=1,
         metavar="EPOCHS",
         help="epochs between two checkpoints (default 1); a kill loses the epochs since the last",
     )
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Return a flag's whole number above 0."""
     if text.isdecimal() and int(text):
         return int(text)
     msg = f"{text!r} received, expected 1 or more"
