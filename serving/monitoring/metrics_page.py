@@ -5,6 +5,7 @@ in TensorFlow Serving, the format is Prometheus' text exposition format 0.0.4.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 
 import onnxruntime
@@ -318,13 +319,25 @@ def _warm_up(servables: Iterable[Servable]) -> Metric:
 
 def _add(metric: Metric, labels: dict[str, str], histogram: Histogram) -> None:
     """Add a histogram's samples to a metric."""
-    # Limits have six significant digits, as in TensorFlow Serving.
-    limits = [*(f"{limit:g}" for limit in histogram.limits), "+Inf"]
-    counts = histogram.cumulative()
-    for limit, count in zip(limits, counts, strict=True):
-        metric.add_sample(f"{metric.name}_bucket", labels | {"le": limit}, count)
+    name, counts = f"{metric.name}_bucket", histogram.cumulative()
+    of_buckets = _bucket_labels(tuple(labels.items()), histogram.limits)
+    metric.samples += [
+        Sample(name, each, count) for each, count in zip(of_buckets, counts, strict=True)
+    ]
     metric.add_sample(f"{metric.name}_sum", labels, histogram.total)
     metric.add_sample(f"{metric.name}_count", labels, counts[-1])
+
+
+# Most samples of a page are those of buckets, and an open console collects them each second beside
+# the requests. Their labels are made once; nobody changes a sample's labels.
+@lru_cache(maxsize=1024)
+def _bucket_labels(
+    labels: tuple[tuple[str, str], ...], limits: tuple[float, ...]
+) -> tuple[dict[str, str], ...]:
+    """Return the labels of each bucket of a histogram."""
+    # Limits have six significant digits, as in TensorFlow Serving.
+    texts = [*(f"{limit:g}" for limit in limits), "+Inf"]
+    return tuple({**dict(labels), "le": text} for text in texts)
 
 
 def render(metrics: Iterable[Metric]) -> bytes:
