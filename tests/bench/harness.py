@@ -130,6 +130,7 @@ def serve(
             *("--models_dir", str(models_dir), "--host", "127.0.0.1", "--port", "0", *flags),
         ],
         cwd=checkout,
+        env=_with_byte_code(checkout),
         stderr=log,
     )
     try:
@@ -141,6 +142,17 @@ def serve(
             process.send_signal(signal.SIGTERM)
             process.wait(60)
         log.close()
+
+
+def _with_byte_code(checkout: Path) -> dict[str, str]:
+    """Return the environment in which Python stores byte code and finds that of the last start.
+
+    `PYTHONDONTWRITEBYTECODE` would add the compilation of all modules to each start. Users do not
+    have that: Python writes .pyc files for them, and the images contain them.
+    """
+    variables = {**os.environ, "PYTHONPYCACHEPREFIX": str(checkout / "build" / "bench" / "pycache")}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
 
 
 def _port(process: psutil.Popen, log: Any) -> int:
