@@ -203,7 +203,7 @@ PIP_FAILED = echo 'pip failed; its messages above say why. Behind a proxy that r
 	echo 'for an index of your own, set PIP_INDEX_URL. The same command uses what pip has downloaded.'; exit 1
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d found, 3.11 to 3.13 needed; name one: make PYTHON=python3.12 ..." % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 15) else "Python %d.%d found, 3.11 to 3.14 needed; name one: make PYTHON=python3.12 ..." % v)'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "could not create a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.lock-tools: | $(BIN)/python
@@ -243,8 +243,12 @@ $(VENV)/.prometheus:
 	then rm $(VENV)/prometheus/*.deb && touch $@; \
 	else echo 'No Prometheus: `apt-get download prometheus` failed. The tests that need it are skipped, unless one is installed.'; fi
 
+# The extras whose libraries all have wheels for Python 3.14.
+EXTRAS_ON_3_14 := serve loadtest
+
 # One stamp per extra: .venv/.serve, .venv/.dev, ...
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+	@$(if $(filter $*,$(EXTRAS_ON_3_14)),true,$(BIN)/python -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v < (3, 14) else "Python %d.%d found; the extra $* needs 3.11 to 3.13, because TensorFlow and Keras have no later wheels: make clean, then make PYTHON=python3.13 ..." % v)')
 	@echo 'Installing the extra $* into $(VENV)$(if $(ABOUT_$*),: $(ABOUT_$*))'
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$*]' || { $(PIP_FAILED); }
 	@touch $@
