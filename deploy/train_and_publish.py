@@ -19,8 +19,7 @@ from typing import NoReturn
 
 from training.__main__ import COMMANDS
 from training.__main__ import main as train
-from training.settings.arguments import parser
-from training.settings.recipes import default_recipe
+from training.settings.arguments import default_run_dir, parser
 from training.settings.train_config import KERAS_PREFIX
 
 
@@ -36,7 +35,8 @@ def main(arguments: list[str]) -> int:
         return train(arguments)
     options = parser().parse_args(arguments)
     name = options.model.removeprefix(KERAS_PREFIX)
-    run_dir = options.run_dir or Path(f"{name}-{options.recipe or default_recipe(options.model)}")
+    # The image's working directory is the folder of the runs.
+    run_dir = options.run_dir or Path(default_run_dir(options.model, options.recipe).name)
     models_dir = Path(os.environ["MODELS_DIR"])
     data = ["--data-dir", options.data_dir] if options.data_dir else []
     # What the export needs is checked now, and not after hours of training.

@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from training import native_log, standard_streams, storage
 from training.data.cifar10 import DataError, resolve_data_dir
@@ -19,9 +18,8 @@ from training.run import predict_command
 from training.search import arguments as search_arguments
 from training.search import plan as search_plan
 from training.search.progress import SearchProgress
-from training.settings.arguments import parser
+from training.settings.arguments import default_run_dir, parser
 from training.settings.recipes import ConfigError, default_recipe, from_recipe
-from training.settings.train_config import KERAS_PREFIX
 from training.sources import inspect_command, picture_settings
 
 _RESUMES = "which resumes the run, or start in another --run-dir"
@@ -46,8 +44,8 @@ def _train(arguments: list[str]) -> int:
     options = vars(parser().parse_args(arguments))
     data_dir = resolve_data_dir(options.pop("data_dir"))
     options["recipe"] = options["recipe"] or default_recipe(options["model"])
-    name = options["model"].removeprefix(KERAS_PREFIX)
-    run_dir = options.pop("run_dir") or Path(f"runs/{name}-{options['recipe']}")
+    default_dir = default_run_dir(options["model"], options["recipe"])
+    run_dir = options.pop("run_dir") or default_dir
     device_count, mlflow = options.pop("devices"), options.pop("mlflow")
     checkpoint_every = options.pop("checkpoint_every")
     refuse_broken, licence = options.pop("refuse_broken"), options.pop("data_licence")

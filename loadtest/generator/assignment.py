@@ -1,14 +1,13 @@
-"""The assignment of a run's generators: target, API, rows and connections."""
+"""The assignment of a run's generators: target, API, requests and connections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest.load.replay import RecordedQueries
 from loadtest.report_schema import Transport
-from loadtest.rows import sources
 from loadtest.rows.dataset import Dataset, Integers
 from loadtest.rows.images import Queries, shuffled
-from loadtest.settings.config import PLAIN, ConnectionConfig, DataConfig
+from loadtest.settings.config import PLAIN, ConnectionConfig
 from loadtest.transports.api import Api
 from loadtest.transports.catalogue import encode, make_sender
 from loadtest.transports.sender import Sender
@@ -16,13 +15,12 @@ from loadtest.transports.sender import Sender
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """The settings that every generator and every run of a fleet share.
+    """The settings that every generator and every run of a fleet share, without the rows.
 
     Attributes:
         target: `host:port`.
         transport: Name of the transport.
         api: The API, for the model.
-        data: Settings of the rows.
         batch: Rows in a request.
         order_seed: Seed of the order of the rows.
         queries: Number of distinct requests to make; None to cover all rows.
@@ -37,7 +35,6 @@ class Assignment:
     target: str
     transport: Transport
     api: Api
-    data: DataConfig
     batch: int
     order_seed: int
     queries: int | None
@@ -46,15 +43,6 @@ class Assignment:
     connection: ConnectionConfig = PLAIN
     server_timing: bool = False
     images: Integers | None = None
-
-    def dataset(self) -> Dataset:
-        """Read or make the rows again, in another process.
-
-        Raises:
-            UsageError: The rows cannot be read any more.
-        """
-        source = sources.open_source(self.data)
-        return source.fit(self.api.inputs, model=self.api.model, batch=self.batch)
 
     def payloads(self, dataset: Dataset) -> list[bytes]:
         """Return the request body of each query, in order.

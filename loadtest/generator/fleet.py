@@ -16,6 +16,7 @@ from loadtest.generator.recording import Recording, merge
 from loadtest.generator.start_gate import StartGate
 from loadtest.load.plan import Plan, Progress, Share
 from loadtest.rows.dataset import Dataset
+from loadtest.rows.shared_rows import SharedRows, shared
 
 # All processes start at the same moment; this delay gives the start message time to arrive.
 _START_DELAY_NS = 50_000_000
@@ -116,12 +117,17 @@ class ProcessFleet:
     """
 
     def __init__(
-        self, assignment: Assignment, processes: int, gate: StartGate | None = None
+        self,
+        assignment: Assignment,
+        rows: SharedRows,
+        processes: int,
+        gate: StartGate | None = None,
     ) -> None:
-        """Start the processes; each reads the rows and builds its requests itself.
+        """Start the processes; each builds its requests itself.
 
         Args:
-            assignment: Target, API, rows and connections.
+            assignment: Target, API and connections.
+            rows: The rows; their files must exist until the first run.
             processes: Number of processes.
             gate: What every run waits for after its warm-up; None to start at once.
         """
@@ -134,7 +140,7 @@ class ProcessFleet:
             ours, theirs = context.Pipe()
             child = context.Process(
                 target=run_process,
-                args=(theirs, assignment, Share(process, processes)),
+                args=(theirs, assignment, rows, Share(process, processes)),
                 daemon=True,
             )
             child.start()
@@ -207,6 +213,9 @@ async def fleet(
         dataset: The rows.
         processes: 1 runs one generator in this process; more start this number of processes.
         gate: What every run waits for after its warm-up; None to start at once.
+
+    Raises:
+        UsageError: The rows for several processes cannot be written.
     """
     if processes == 1:
         local = LocalFleet(assignment, assignment.payloads(dataset), gate)
@@ -215,11 +224,12 @@ async def fleet(
         finally:
             await local.close()
     else:
-        several = ProcessFleet(assignment, processes, gate)
-        try:
-            yield several
-        finally:
-            several.close()
+        with shared(dataset) as rows:
+            several = ProcessFleet(assignment, rows, processes, gate)
+            try:
+                yield several
+            finally:
+                several.close()
 
 
 async def _tick(generator: Generator, on_progress: OnProgress) -> None:

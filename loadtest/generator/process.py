@@ -16,21 +16,25 @@ from loadtest.generator.event_loop import run_event_loop
 from loadtest.generator.generator import Generator
 from loadtest.generator.process_pipe import PeerGone, ProcessPipe
 from loadtest.load.plan import Share
+from loadtest.rows.shared_rows import SharedRows
 
 PROGRESS_SECONDS = 0.25
 
 
-def run_process(connection: Connection, assignment: Assignment, share: Share) -> None:
+def run_process(
+    connection: Connection, assignment: Assignment, rows: SharedRows, share: Share
+) -> None:
     """Carry out the parent's messages until the parent closes its end of the pipe.
 
     Args:
         connection: Pipe to the parent.
-        assignment: Target, API, rows and connections.
+        assignment: Target, API and connections.
+        rows: The rows of the parent.
         share: This process' part of each plan.
     """
     # Ctrl-C reaches every process of a terminal; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    payloads = assignment.payloads(assignment.dataset())
+    payloads = assignment.payloads(rows.dataset())
     run_event_loop(_follow(connection, assignment, share, payloads))
 
 

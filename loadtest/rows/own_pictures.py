@@ -9,9 +9,9 @@ import numpy as np
 from loadtest.rows.dataset import Dataset
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import ModelInput
-from training.data.cifar10 import DataError
+from training.data.cifar10 import DataError, resolve_data_dir
 from training.sources import decoding, opening
-from training.sources.listing import Listing
+from training.sources.listing import Listing, check_split_seed
 from training.storage import StorageError
 
 
@@ -103,6 +103,25 @@ def find(data_dir: Path | None, split_seed: int | None = None) -> OwnPictures | 
     if listing is None or data_dir is None:
         return None
     return OwnPictures(data_dir, opening.test_part(listing))
+
+
+def check_seed(data_dir: Path | None, split_seed: int) -> None:
+    """Refuse a seed that the user gave for data whose test pictures are not drawn.
+
+    Args:
+        data_dir: See open_test_images in loadtest.rows.sources.
+        split_seed: The seed; 0 is the one of data without a seed, and is never refused.
+
+    Raises:
+        UsageError: The data name their test pictures, or cannot be used.
+    """
+    if not split_seed:
+        return
+    try:
+        listing = opening.find(resolve_data_dir(data_dir), split_seed=split_seed)
+        check_split_seed(listing, split_seed)
+    except (DataError, OSError) as error:
+        raise UsageError(str(error)) from error
 
 
 def _side(inputs: Sequence[ModelInput] | None) -> int | None:

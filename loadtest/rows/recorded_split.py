@@ -5,10 +5,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from loadtest.settings.config import LoadTestConfig, UsageError
-from training.data.cifar10 import DataError, resolve_data_dir
-from training.sources import opening
-from training.sources.listing import check_split_seed
+from loadtest.rows import own_pictures
+from loadtest.settings.config import LoadTestConfig
 
 
 def settled(config: LoadTestConfig) -> LoadTestConfig:
@@ -28,11 +26,7 @@ def settled(config: LoadTestConfig) -> LoadTestConfig:
         recorded = of_version(config.models_dir / config.model, config.version)
     if data.split_seed is None:
         return replace(config, data=replace(data, split_seed=recorded))
-    try:
-        listing = opening.find(resolve_data_dir(data.data_dir), split_seed=data.split_seed)
-        check_split_seed(listing, data.split_seed)
-    except (DataError, OSError) as error:
-        raise UsageError(str(error)) from error
+    own_pictures.check_seed(data.data_dir, data.split_seed)
     if recorded not in (None, data.split_seed):
         sys.stderr.write(
             f"--split-seed {data.split_seed} given, but {config.model} was trained with "

@@ -138,7 +138,6 @@ class FirstRequest:
             target=config.target,
             transport=config.transport,
             api=replace(api, inputs=dataset.inputs),
-            data=config.data,
             batch=self._load.batch,
             order_seed=config.seed,
             queries=None if self._every_query else self._load.plan.requests,

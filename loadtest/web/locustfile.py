@@ -21,7 +21,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.generator.recording import Recording
-from loadtest.rows import class_check
+from loadtest.rows import class_check, own_pictures
 from loadtest.rows.dataset import Source
 from loadtest.rows.images import shuffled
 from loadtest.rows.sources import open_test_images
@@ -78,6 +78,7 @@ def on_init(environment: Environment, **_others: object) -> None:
         return  # Locust is used as a library
     try:
         folder = Path(options.data_dir) if options.data_dir else None
+        own_pictures.check_seed(folder, options.split_seed)
         source = open_test_images(folder, options.split_seed)
         ImageUser.connection = connection(options)
     except UsageError as error:

@@ -10,7 +10,7 @@ _RIGHT, _TOP = 14, 10
 _STEP = 24
 _LETTER = 7.6  # mean width of a letter on a phone
 _LONGEST = 22
-_CELL = 34
+_CELL, _MOST_CELL = 34, 64
 # With more columns cells are small, have no text, and some names are left out.
 _MOST_LARGE_CELLS = 25
 _SMALL_CELL = 9
@@ -104,7 +104,8 @@ def matrix_chart(
 ) -> Drawing:
     """Return a matrix of counts; the shade of a cell is its share of the row.
 
-    With more than 25 columns the cells are small, and have their numbers in the tooltips alone.
+    A few columns have larger cells, and names above them that are not turned if they fit. With more
+    than 25 columns the cells are small, and have their numbers in the tooltips alone.
 
     Args:
         labels: Names of the rows.
@@ -115,14 +116,23 @@ def matrix_chart(
         cell_text: Returns a cell's text from its count and its share of the row; may be empty.
     """
     is_large = len(columns) > _MOST_LARGE_CELLS
-    cell, gap = (_SMALL_CELL, 0.5) if is_large else (_CELL, 1)
-    named = -(-_LINE // cell)  # every so many names there is room for one
     longest = max((len(shortened(label)) for label in (*labels, *columns)), default=0)
-    left, top = max(82.0, 8 + _LETTER * longest), max(78.0, 12 + 6.4 * longest)
+    left = max(82.0, 8 + _LETTER * longest)
+    fitting = int((WIDTH - left - 12) / max(1, len(columns)))
+    cell, gap = max(_CELL, min(_MOST_CELL, fitting)), 1.0
+    if is_large:
+        cell, gap = _SMALL_CELL, 0.5
+    named = -(-_LINE // cell)  # every so many names there is room for one
+    is_turned = _LETTER * max((len(shortened(name)) for name in columns), default=0) > cell
+    top = max(78.0, 12 + 6.4 * longest) if is_turned else 26.0
     drawn = []
     for column, column_name in list(enumerate(columns))[::named]:
-        turned = f"translate({left + cell * (column + 0.5) + 4:g} {top - 8:g}) rotate(-55)"
-        drawn.append(shape("text", shortened(column_name), style="tick", transform=turned))
+        x, text = left + cell * (column + 0.5), shortened(column_name)
+        if is_turned:
+            turned = f"translate({x + 4:g} {top - 8:g}) rotate(-55)"
+            drawn.append(shape("text", text, style="tick", transform=turned))
+        else:
+            drawn.append(shape("text", text, style="tick middle", x=x, y=top - 8))
     for row, label in enumerate(labels):
         y, total = top + cell * row, sum(counts[row])
         if row % named == 0:

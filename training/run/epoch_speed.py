@@ -2,8 +2,11 @@
 
 import statistics
 import time
+from pathlib import Path
 
 import keras
+
+from training.run import checkpoint
 
 
 class EpochSpeed(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -21,6 +24,11 @@ class EpochSpeed(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
         self._epochs: list[float] = []
         self._validations: list[float] = []
         self.compile_seconds = 0.0
+
+    @property
+    def measured_epochs(self) -> int:
+        """Number of epochs of this session."""
+        return len(self._epochs)
 
     @property
     def epoch_seconds(self) -> float:
@@ -61,6 +69,43 @@ class EpochSpeed(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
             seconds, validation = seconds - self.compile_seconds, validation - own
         self._epochs.append(seconds)
         self._validations.append(validation)
+
+
+class SpeedRecord(EpochSpeed):
+    """Writes the speed of this session to speed.json after each epoch.
+
+    It must come after CheckpointSaver, so that an epoch includes its checkpoint.
+
+    The file has `epochs`, the number of epochs of this session; `start_seconds`, the time before
+    the first of them with the compilation; and `epoch_seconds`.
+    """
+
+    def __init__(self, path: Path, *, began: float) -> None:
+        """Create the callback.
+
+        Args:
+            path: The file.
+            began: `time.monotonic()` at the start of this session.
+        """
+        super().__init__()
+        self._path, self._session_began = path, began
+        self._first_epoch_began: float | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Start the clocks; see EpochSpeed."""
+        super().on_epoch_begin(epoch, logs)
+        self._first_epoch_began = self._first_epoch_began or time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Add the epoch, and write the file."""
+        super().on_epoch_end(epoch, logs)
+        waited = (self._first_epoch_began or self._session_began) - self._session_began
+        speed = {
+            "epochs": self.measured_epochs,
+            "start_seconds": round(waited + self.compile_seconds, 3),
+            "epoch_seconds": round(self.epoch_seconds, 3),
+        }
+        checkpoint.write_json(self._path, speed)
 
 
 class _Part:

@@ -24,6 +24,7 @@ from training.model import (
 from training.model.architectures import Interface
 from training.run import checkpoint, early_stopping, tensorboard_logs
 from training.run.callbacks import CheckpointSaver, DivergenceStop, EpochRecorder, write_history
+from training.run.epoch_speed import SpeedRecord
 from training.run.interruption import InterruptBetweenSteps
 from training.run.mlflow_run import MlflowRun
 from training.run.progress import EpochProgress
@@ -49,6 +50,7 @@ class Session:
         licence: Licence of the pictures; None if it is not known.
         search: The search that chose the settings, see training.settings.search_record; None if
             there was none.
+        speed: Records the speed for a search; None if it is not needed.
     """
 
     run_dir: Path
@@ -60,6 +62,7 @@ class Session:
     mlflow: MlflowRun | None
     licence: str | None = None
     search: Mapping[str, Any] | None = None
+    speed: SpeedRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -270,6 +273,8 @@ def _callbacks(
     if config.early_stopping:
         callbacks.append(early_stopping.EarlyStop(recorder.history, config.early_stopping))
     callbacks.append(saver)
+    if session.speed:
+        callbacks.append(session.speed)
     if session.mlflow:
         log = session.mlflow.log
         callbacks.append(

@@ -30,6 +30,7 @@ from training.model import architectures
 from training.model.predictions import evaluate, logits_of_rows
 from training.run import checkpoint, fitting, folder, folder_lock
 from training.run.callbacks import read_history
+from training.run.epoch_speed import SpeedRecord
 from training.run.fitting import Session, Trained
 from training.run.mlflow_run import MlflowRun
 from training.run.time_budget import TimeBudget
@@ -131,10 +132,12 @@ def rehearse(
     device_count: int | Literal["all"] = 1,
     checkpoint_every: int = 1,
     refuse_broken: bool = False,
+    speed: SpeedRecord | None = None,
 ) -> checkpoint.History:
     """Train like `train`, or resume, and end after the last epoch: the test images are not asked.
 
-    The run folder gets config.json, history.csv, checkpoints and TensorBoard's logs.
+    The run folder gets config.json, history.csv, checkpoints and TensorBoard's logs. `speed`
+    records the speed.
 
     Returns:
         One row for each epoch.
@@ -152,6 +155,7 @@ def rehearse(
         checkpoint_every=checkpoint_every,
         budget=None,
         mlflow=None,
+        speed=speed,
     )
     with folder_lock.lock(run_dir):
         folder.begin(run_dir, config, session.data, begun)

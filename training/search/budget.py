@@ -1,8 +1,11 @@
 """The time of a search: what is used, and what the final training needs of the rest."""
 
+import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 from training.search.plan import SearchPlan
 from training.settings.recipes import ConfigError
@@ -23,36 +26,28 @@ class Pace:
     start_seconds: float
     epoch_seconds: float
 
+    @classmethod
+    def read(cls, file: Path, *, least_epochs: int = 1) -> Self | None:
+        """Return the pace that training.run.epoch_speed.SpeedRecord wrote.
+
+        Args:
+            file: The file of a trial.
+            least_epochs: Number of epochs that the pace has to come from.
+
+        Returns:
+            The pace; None if there is no file, or its pace comes from fewer epochs.
+        """
+        try:
+            speed = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        if speed["epochs"] < least_epochs:
+            return None
+        return cls(start_seconds=speed["start_seconds"], epoch_seconds=speed["epoch_seconds"])
+
     def seconds(self, epochs: int) -> float:
         """Return the time of a training of some epochs."""
         return self.start_seconds + epochs * self.epoch_seconds
-
-
-class Stopwatch:
-    """Measures the pace of a trial that runs now."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._first: tuple[int, float] | None = None
-        self._last: tuple[int, float] | None = None
-
-    def epoch(self, number: int) -> None:
-        """Note that an epoch has ended, from 1."""
-        self._last = (number, time.monotonic() - self._began)
-        self._first = self._first or self._last
-
-    def pace(self) -> Pace | None:
-        """Return the pace; None before the second epoch of this process."""
-        if self._first is None or self._last is None or self._first[0] == self._last[0]:
-            return None
-        (first, earlier), (last, later) = self._first, self._last
-        each = (later - earlier) / (last - first)
-        return Pace(start_seconds=max(0.0, earlier - each), epoch_seconds=each)
-
-    @property
-    def seconds(self) -> float:
-        """Time since the trial's process was started."""
-        return time.monotonic() - self._began
 
 
 class SearchBudget:

@@ -91,7 +91,9 @@ def _limit(plan: SearchPlan, study: optuna.Study, budget: SearchBudget) -> str |
         return f"the last {_MOST_FAILURES} trials failed: {ended[-1].user_attrs['reason']}"
     best = studies.best(study)
     used = f"{budget.used_seconds / 60:.1f} of {plan.minutes:g} minutes are used"
-    if best is not None and not budget.has_room(Pace(*best.user_attrs["pace"])):
+    # A trial that was interrupted after its last epoch has no pace.
+    pace = None if best is None else best.user_attrs.get("pace")
+    if pace is not None and not budget.has_room(Pace(*pace)):
         final = " and the final training" if plan.refit else ""
         return f"{used}, and another trial{final} would not fit"
     return used if budget.is_over([]) else None

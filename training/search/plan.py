@@ -13,8 +13,8 @@ from training.data import cifar10
 from training.data.cifar10 import resolve_data_dir
 from training.search import space as spaces
 from training.search.space import Parameter, Value
+from training.settings.arguments import default_search_dir
 from training.settings.recipes import ConfigError, TrainConfig, default_recipe, from_recipe
-from training.settings.train_config import KERAS_PREFIX
 from training.sources import opening, picture_settings
 
 # Environment variable: the Python of another environment with the extra export, as in the image.
@@ -139,8 +139,7 @@ def make(options: Mapping[str, Any]) -> SearchPlan:
     """
     model = options["model"]
     recipe = options["recipe"] or default_recipe(model)
-    named = f"runs/search-{model.removeprefix(KERAS_PREFIX)}-{recipe}"
-    output_dir = options["output_dir"] or Path(named)
+    output_dir = options["output_dir"] or default_search_dir(model, recipe)
     data_dir = resolve_data_dir(options["data_dir"])
     given = {name: value for name, value in options.items() if name not in _OTHERS}
     given["recipe"] = recipe

@@ -1,7 +1,8 @@
 """The process of one trial: `python -m training.search.trial_process`, started by `trials`.
 
-It reads one line of JSON from stdin, a Job, and trains. Its records are those of any run folder;
-the search reads history.csv. If stdin is closed, because the search was killed, it ends at once.
+It reads one line of JSON from stdin, a Job, and trains. Its records are those of any run folder,
+and speed.json; the search reads history.csv and speed.json. If stdin is closed, because the search
+was killed, it ends at once.
 """
 
 import json
@@ -9,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,6 +20,7 @@ from training.data.cifar10 import DataError
 from training.settings.recipes import ConfigError, TrainConfig
 
 DIVERGED = 3  # exit code; the others are those of python -m training
+SPEED_FILE = "speed.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +55,14 @@ def main() -> int:
     Returns:
         Exit code: as of python -m training, and DIVERGED.
     """
+    began = time.monotonic()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("training").setLevel(logging.INFO)
     job = Job.from_json(sys.stdin.readline())
     threading.Thread(target=_end_with_the_search, name="end", daemon=True).start()
     with native_log.quiet():
         from training import devices  # noqa: PLC0415  imports Keras, which takes seconds
-        from training.run import callbacks, train  # noqa: PLC0415
+        from training.run import callbacks, epoch_speed, train  # noqa: PLC0415
 
         devices.look_for_gpus()
     try:
@@ -69,6 +73,7 @@ def main() -> int:
             device_count=job.devices,
             checkpoint_every=job.checkpoint_every,
             refuse_broken=job.refuse_broken,
+            speed=epoch_speed.SpeedRecord(job.run_dir / SPEED_FILE, began=began),
         )
     except callbacks.DivergedError as error:
         return _fail(error, DIVERGED)

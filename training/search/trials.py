@@ -21,16 +21,18 @@ from optuna.trial import TrialState
 from training import storage
 from training.data.cifar10 import DataError
 from training.search import study as studies
-from training.search.budget import Pace, SearchBudget, Stopwatch
+from training.search.budget import Pace, SearchBudget
 from training.search.plan import SearchPlan
 from training.search.progress import SearchProgress
-from training.search.trial_process import DIVERGED, Job
+from training.search.trial_process import DIVERGED, SPEED_FILE, Job
 from training.settings.recipes import ConfigError
 
 _POLL_SECONDS = 0.2
 # A step of a large model on a slow machine may take this long; Ctrl+C ends it after the step.
 _INTERRUPT_SECONDS = 60.0
 _LOG_FILE = "log.txt"
+# The first epoch is slower than the others, and a single step cannot be told from its compilation.
+_EPOCHS_OF_A_PACE = 2
 _STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -55,7 +57,7 @@ class TrialRun:
         self._budget, self._progress = budget, progress
         self._folder = plan.output_dir / trial.user_attrs["folder"]
         self._values: list[float] = []
-        self._watch = Stopwatch()
+        self._speed_file = self._folder / SPEED_FILE
 
     def run(self) -> str:
         """Train until the trial is complete or is ended early, and tell the study.
@@ -82,6 +84,7 @@ class TrialRun:
         )
         storage.make_folder(self._folder)
         with storage.writing(self._folder / _LOG_FILE):
+            self._speed_file.unlink(missing_ok=True)  # of a session that was interrupted
             log = (self._folder / _LOG_FILE).open("ab")
         with log, _started(job, log) as process:
             outcome = self._follow(process)
@@ -104,7 +107,6 @@ class TrialRun:
                 if epoch in known:
                     continue
                 self._trial.report(value, epoch)
-                self._watch.epoch(epoch)
                 self._remember_time()
                 if epoch < self._plan.trial_epochs and self._trial.should_prune():
                     return "pruned"
@@ -116,7 +118,7 @@ class TrialRun:
 
     def _is_out_of_time(self) -> bool:
         best = studies.best(self._study)
-        pace = self._watch.pace()
+        pace = Pace.read(self._speed_file, least_epochs=_EPOCHS_OF_A_PACE)
         if best is None:
             # Not stopped: with more minutes, the same command goes on with this trial.
             self._budget.check_first(pace, len(self._values))
@@ -141,11 +143,9 @@ class TrialRun:
         return "failed", reason or f"the process ended with exit code {code}"
 
     def _tell(self, outcome: str, reason: str = "") -> str:
-        trial, pace = self._trial, self._watch.pace()
+        trial, pace = self._trial, Pace.read(self._speed_file)
         if reason:
             trial.set_user_attr("reason", reason)
-        if pace is None and self._values:
-            pace = Pace(0.0, self._watch.seconds / len(self._values))
         if pace is not None:
             trial.set_user_attr("pace", [pace.start_seconds, pace.epoch_seconds])
         trial.set_user_attr("outcome", outcome)

@@ -11,6 +11,9 @@ from training.data import cifar10
 from training.evaluation.provenance import program_version
 from training.settings import recipes
 from training.settings.report_differences import REPORT_DIFFERENCES
+from training.settings.train_config import KERAS_PREFIX
+
+_RUNS = Path("runs")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +34,22 @@ def parser() -> argparse.ArgumentParser:
     _files(parser.add_argument_group("files"))
     add_settings(parser)
     return parser
+
+
+def default_run_dir(model: str, recipe: str | None) -> Path:
+    """Return the folder of a training without --run-dir: runs/MODEL-RECIPE.
+
+    Args:
+        model: Name of the architecture.
+        recipe: Name of the recipe; None for that of the architecture.
+    """
+    name = model.removeprefix(KERAS_PREFIX)
+    return _RUNS / f"{name}-{recipe or recipes.default_recipe(model)}"
+
+
+def default_search_dir(model: str, recipe: str | None) -> Path:
+    """Return the folder of a search without --output-dir: runs/search-MODEL-RECIPE."""
+    return _RUNS / f"search-{default_run_dir(model, recipe).name}"
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from loadtest.generator.assignment import Assignment
 from loadtest.rows.images import LabelledImages
-from loadtest.settings.config import PLAIN, DataConfig
+from loadtest.settings.config import PLAIN
 from loadtest.transports.catalogue import DISCOVERIES, encode, make_sender
 from loadtest.transports.tfs_rest import TfsRest
 
@@ -146,7 +146,6 @@ def test_headers_and_bodies_of_rest(http_server, split, compression):
         target=target,
         transport="tfs-rest",
         api=api,
-        data=DataConfig(),
         batch=1,
         order_seed=0,
         queries=2,

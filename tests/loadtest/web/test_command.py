@@ -241,6 +241,22 @@ def test_locust_ends_when_there_are_no_images(image_target, tmp_path):
     assert f"error: {tmp_path} holds no CIFAR-10" in finished.stderr
 
 
+def test_a_split_seed_for_given_test_pictures_is_refused(image_target, data_dir):
+    """It is refused as by `python -m loadtest run`, before the web UI starts."""
+    flags = (f"--target={image_target}", "--model", "cat", "--data-dir", data_dir)
+    finished = subprocess.run(
+        command(*flags, "--split-seed", 7, "--web-host", "127.0.0.1", "--web-port", 0),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_SECONDS,
+    )
+
+    assert finished.returncode == 2
+    assert "error: split seed 7 received, but the data name their test" in finished.stderr
+
+
 def test_users_connect_with_mutual_tls(secure, data_dir):
     """The flags of the connection hold for the users, and no page shows a header."""
     flags = (*secure.flags, "--header", "x-secret:battery-staple")

@@ -2,7 +2,7 @@ import pytest
 
 from training.pages.chart import Chart
 from training.pages.drawing import WIDTH
-from training.pages.rows import RowValue, rows_chart, shortened
+from training.pages.rows import RowValue, matrix_chart, rows_chart, shortened
 from training.pages.scales import Linear, Logarithmic, Percentiles, either, linear, logarithmic
 
 
@@ -54,6 +54,28 @@ def test_the_same_note_is_not_written_over_itself():
         drawn.note(point, "32")
 
     assert [shape.text for shape in drawn.drawing().shapes].count("32") == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "side", "turned"),
+    [
+        pytest.param(["circle", "cross", "ring"], 64, False, id="three"),
+        pytest.param(["circle", "a longer name", "ring"], 64, True, id="long-name"),
+        pytest.param([f"class {number}" for number in range(10)], 34, True, id="ten"),
+        pytest.param([f"class {number}" for number in range(26)], 9, True, id="many"),
+    ],
+)
+def test_a_matrix_of_few_columns_has_large_cells(names, side, turned):
+    """The cells fill the drawing up to a limit; names that are wider than a cell are turned."""
+    counts = [[1] * len(names)] * len(names)
+    drawing = matrix_chart(
+        names, names, counts, style="m0", name="n", cell_text=lambda count, _: f"{count}"
+    )
+
+    cells = sorted({float(one.attributes["x"]) for one in drawing.shapes if one.tag == "rect"})
+    assert cells[1] - cells[0] == pytest.approx(side)
+    assert any("transform" in one.attributes for one in drawing.shapes) is turned
+    assert cells[-1] + side < drawing.width
 
 
 def test_values_outside_the_axes_are_drawn_on_the_edge():

@@ -12,7 +12,7 @@ from training.data.cifar10 import load
 from training.run import checkpoint, epoch_speed, fitting, time_budget
 from training.run import train as train_module
 from training.run.callbacks import CheckpointSaver
-from training.run.epoch_speed import EpochSpeed
+from training.run.epoch_speed import EpochSpeed, SpeedRecord
 from training.run.time_budget import TimeBudget
 from training.run.train import train
 from training.settings.recipes import ConfigError, from_recipe
@@ -62,6 +62,23 @@ def test_later_epochs_count_if_there_are_some(clock):
         run_epochs(speed, clock, [epoch], slower=slower)
 
     assert speed.epoch_seconds == pytest.approx(11)
+
+
+def test_the_record_keeps_the_start_apart_from_the_epochs(clock, tmp_path):
+    """The start ends with the compilation; a single epoch is enough to tell them apart."""
+    file = tmp_path / "speed.json"
+    record = SpeedRecord(file, began=clock.seconds)
+    clock.seconds += 8
+    run_epochs(record, clock, [0], compile_seconds=30)
+    first = json.loads(file.read_text())
+    run_epochs(record, clock, [1], slower=2)
+
+    assert first == {"epochs": 1, "start_seconds": 38.0, "epoch_seconds": 11.0}
+    assert json.loads(file.read_text()) == {
+        "epochs": 2,
+        "start_seconds": 38.0,
+        "epoch_seconds": 22.0,
+    }
 
 
 def make_budget(run_dir, seconds, clock, *, epochs=60, start=8.0):

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -54,6 +55,17 @@ def test_minutes_that_are_used_up_are_told(plan):
 
     with pytest.raises(ConfigError, match=r"10 minutes are used, and no trial is complete; pass"):
         SearchBudget(plan, used_seconds=600).check_first(None, done=0)
+
+
+def test_the_pace_of_a_trial_is_read(tmp_path):
+    """It is what the trial measured, if that comes from enough epochs."""
+    file = tmp_path / "speed.json"
+    assert Pace.read(file) is None
+
+    file.write_text(json.dumps({"epochs": 1, "start_seconds": 10.0, "epoch_seconds": 30.0}))
+
+    assert Pace.read(file) == SLOW
+    assert Pace.read(file, least_epochs=2) is None
 
 
 def test_a_recipe_with_a_time_budget_needs_no_more_than_it(make_plan):

@@ -239,6 +239,31 @@ def test_a_second_search_in_a_folder_is_refused(finished, capsys):
     )
 
 
+def test_trials_of_one_epoch_tell_the_start_from_the_epoch(command, small_flags, tmp_path):
+    """The time that is kept for the final training counts the start of the process once."""
+    flags = (
+        *small_flags,
+        "--trial-epochs=1",
+        "--trials=1",
+        "--no-refit",
+        f"--output-dir={tmp_path}",
+    )
+    running = start(command, *flags)
+    printed, _ = running.communicate(timeout=200)
+
+    assert running.returncode == 0, printed
+    journal = (tmp_path / study.FILE).read_text().splitlines()
+    (pace,) = [
+        line["user_attr"]["pace"]
+        for line in map(json.loads, journal)
+        if "pace" in line.get("user_attr", {})
+    ]
+    start_seconds, epoch_seconds = pace
+    speed = json.loads((tmp_path / "trials" / "0000" / "speed.json").read_text())
+    assert speed == {"epochs": 1, "start_seconds": start_seconds, "epoch_seconds": epoch_seconds}
+    assert start_seconds > 0
+
+
 @pytest.mark.parametrize(
     ("flags", "blocked", "message"),
     [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.settings.arguments import parser
+from training.settings.arguments import default_run_dir, default_search_dir, parser
 from training.settings.recipes import TrainConfig
 
 
@@ -17,6 +17,14 @@ def test_help_names_every_setting_without_importing_keras(run_command):
     assert "{simcnn,resnet50,keras:NAME}" in result.stdout
     for flag in ("--recipe", "--data-dir", "--run-dir", "--epochs", "--seed", "--weights"):
         assert flag in result.stdout
+
+
+def test_default_folders_are_named_after_model_and_recipe():
+    """A search has a folder beside that of the training; `keras:` is no part of the name."""
+    assert default_run_dir("simcnn", None) == Path("runs/simcnn-best")
+    assert default_run_dir("keras:MobileNetV3Small", None) == Path("runs/MobileNetV3Small-finetune")
+    assert default_run_dir("resnet50", "gpu-5min") == Path("runs/resnet50-gpu-5min")
+    assert default_search_dir("simcnn", "report") == Path("runs/search-simcnn-report")
 
 
 def flags():

@@ -20,8 +20,8 @@ _NAMED = 20
 def describe_data(runs: Sequence[RunRecord], train: ImageRows | None) -> list[Block]:
     """Return the data sets of the runs, and some training images if they are known.
 
-    Pictures of own classes are in the order of their classes, so that the images shown are taken at
-    equal distances; of CIFAR-10 they are the first ones.
+    Pictures of a folder are in the order of their classes, so that the images shown are taken at
+    equal distances.
     """
     pictures = [run for run in runs if not run.is_of_reference_data]
     if pictures:
@@ -43,15 +43,14 @@ def describe_data(runs: Sequence[RunRecord], train: ImageRows | None) -> list[Bl
     if train is None:
         return blocks
     count = min(_SAMPLES, len(train))
-    step = (len(train) - 1) / max(1, count - 1) if pictures else 1.0
+    step = (len(train) - 1) / max(1, count - 1)
     shown = (np.arange(count) * step).astype(np.int64)
     images = train.take(shown)
     class_names = (pictures or runs)[0].class_names
     names = [class_names[label] for label in train.labels[shown]]
-    which = "Some" if pictures else f"The first {count}"
     return [
         *blocks,
-        Paragraph(f"{which} of {len(train):,} training images with their classes:"),
+        Paragraph(f"Some of {len(train):,} training images with their classes:"),
         Gallery(
             [
                 Picture(
@@ -61,7 +60,7 @@ def describe_data(runs: Sequence[RunRecord], train: ImageRows | None) -> list[Bl
                         names,
                         columns=5,
                         title="Training images",
-                        alt=f"{which} training images: {', '.join(names)}",
+                        alt=f"Some training images: {', '.join(names)}",
                     ),
                 )
             ]

@@ -1,7 +1,9 @@
 """What a report says of runs on pictures of any classes."""
 
+import numpy as np
 import pytest
 
+from training.data.cifar10 import Split
 from training.report.sections import comparison, model_section
 from training.report.sources.candidates import gather
 from training.report.sources.runs import RunRecord
@@ -59,3 +61,18 @@ def test_data_are_shown_with_their_classes():
     assert "class 19 and 10 more" in text
     assert "48x48" in text
     assert "Official" not in text
+
+
+@pytest.mark.parametrize("variant", ["image-folder", "picture-folder"])
+def test_training_images_of_every_class_are_shown(variant):
+    """A folder is read class by class; the images shown are taken from all of it."""
+    names = [f"c{number}" for number in range(10)]
+    labels = np.repeat(np.arange(10), 20)
+    train = Split(images=np.zeros((200, 32, 32, 3), np.uint8), labels=labels)
+
+    *_, gallery = model_section.describe_data([record(variant, names)], train)
+
+    (picture,) = gallery.pictures
+    shown = [shape.text for shape in picture.figure.drawing.shapes if shape.text]
+    assert len(shown) == 25
+    assert set(shown) == set(names)
