@@ -180,9 +180,8 @@ class Catalog:
                 raise InvalidInput(msg + (f"; labels of {name}: {known}" if known else ""))
         if version == 0 and not self._has_version_0(name):
             version = None
-        if model:
-            chosen = max(model.servables, default=None) if version is None else version
-            servable = model.servables.get(chosen) if chosen is not None else None
+        if model and model.servables:
+            servable = model.servables.get(max(model.servables) if version is None else version)
             if servable:
                 return servable
         raise self._not_served(name, version)

@@ -15,6 +15,7 @@ from serving.engine.batching.batch_report import OnBatch
 from serving.engine.batching.batcher import Batcher
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.batching.prepared_runs import PreparedRuns
+from serving.engine.batching.request_queue import Group
 from serving.engine.binding import version_binding
 from serving.engine.binding.version_binding import VersionBinding, describe_cuda
 from serving.engine.devices.gpu_turns import TURNS
@@ -282,6 +283,16 @@ class Servable:
         return self._batcher.run(
             signature_name, inputs, outputs, batched=batched, deadline=deadline
         )
+
+    def predict_group(
+        self,
+        group: Group,
+        inputs: Mapping[str, np.ndarray],
+        rows: int | None,
+        deadline: float | None,
+    ) -> Awaitable[Mapping[str, np.ndarray]]:
+        """Run checked inputs whose group is known; see `Batcher.run_group`."""
+        return self._batcher.run_group(group, inputs, rows, deadline)
 
     def run(
         self,

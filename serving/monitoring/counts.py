@@ -129,9 +129,9 @@ class ServableMetrics:
         model, own = self.model, self.signatures[report.signature_name]
         model.queuing_latency.observe_all(report.waits, 1e6)
         own.queue_seconds.observe_all(report.waits)
-        model.input_batch_size.observe_all(
-            [rows for rows in report.request_rows if rows is not None]
-        )
+        for rows, number in Counter(report.request_rows).items():  # few are different
+            if rows is not None:
+                model.input_batch_size.observe_equal(rows, number)
         latency = self._runtime_latency[report.signature_name]
         own.statistics.batch(report)
         for rows, padding, started, ended, _ in report.runs:

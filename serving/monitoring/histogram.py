@@ -39,6 +39,11 @@ class Histogram:
         self._counts[bisect_left(self.limits, value)] += 1
         self.total += value
 
+    def observe_equal(self, value: float, number: int) -> None:
+        """Count a value that occurred several times."""
+        self._counts[bisect_left(self.limits, value)] += number
+        self.total += number * value
+
     def observe_all(self, values: Iterable[float], scale: float = 1.0) -> None:
         """Count many values, faster than with `observe` for each.
 
@@ -46,11 +51,12 @@ class Histogram:
             values: The values, each of which is multiplied by `scale` before it is counted.
             scale: Converts the unit of the values to the unit of the histogram.
         """
-        limits, counts = self.limits, self._counts
+        limits, counts, total = self.limits, self._counts, self.total
         for value in values:
             scaled = scale * value
             counts[bisect_left(limits, scaled)] += 1
-            self.total += scaled
+            total += scaled
+        self.total = total
 
     @property
     def count(self) -> int:

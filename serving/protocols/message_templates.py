@@ -9,12 +9,13 @@ if its bytes before and after the elements are the template's; protobuf parses a
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
 
+from serving.engine.batching.request_queue import Group
 from serving.engine.servable import Servable
 from serving.errors import ServingError
 from serving.inference.predictor import Predictor
@@ -36,12 +37,12 @@ class AcceptedKind(NamedTuple):
     """The result of checking the requests of a template against a servable.
 
     Attributes:
-        outputs: The output aliases to compute.
-        batched: Whether the requests may share a run with other requests.
+        group: Their group in the queue.
+        rows: Number of independent rows of each; None if it cannot share a run.
     """
 
-    outputs: Sequence[str]
-    batched: bool
+    group: Group
+    rows: int | None
 
 
 class Described(NamedTuple):
@@ -131,7 +132,7 @@ class Template:
         return self._accepted if self._servable and self._servable() is servable else None
 
 
-class TemplatedRequest(NamedTuple):
+class TemplatedRequest:
     """A request that a template has read; used in place of the message.
 
     Attributes:
@@ -139,8 +140,11 @@ class TemplatedRequest(NamedTuple):
         array: The input, read-only if it shares the message's memory.
     """
 
-    template: Template
-    array: np.ndarray
+    __slots__ = ("array", "template")
+
+    def __init__(self, template: Template, array: np.ndarray) -> None:
+        self.template = template
+        self.array = array
 
     def begin(
         self, predictor: Predictor, deadline: float | None
@@ -160,7 +164,7 @@ class TemplatedRequest(NamedTuple):
         Raises:
             ServingError: the request is refused.
         """
-        template, array = self
+        template, array = self.template, self.array
         spec = template.spec
         servable = predictor.servable(spec)
         name = spec.signature_name or DEFAULT_SIGNATURE_NAME
@@ -176,14 +180,13 @@ class TemplatedRequest(NamedTuple):
                 template.output_filter,
                 max_rows=predictor.max_rows(servable),
             )
-            accepted = AcceptedKind(checked.outputs, checked.batched)
+            rows = len(array) if checked.batched else None
+            accepted = AcceptedKind(Group.of(name, checked.outputs, checked.arrays), rows)
             if checked.is_whole:
                 template.accept(servable, accepted)
             else:  # every request of this template needs its missing inputs filled in
                 arrays = checked.arrays
-        answer = servable.predict(
-            name, arrays, accepted.outputs, batched=accepted.batched, deadline=deadline
-        )
+        answer = servable.predict_group(accepted.group, arrays, accepted.rows, deadline)
         return servable, name, answer
 
 

@@ -8,7 +8,7 @@ streaming call gets two tasks, one that receives requests and one that sends res
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from serving import stage_times
 from serving.access.gate import Gate
@@ -22,6 +22,7 @@ from serving.transport.grpc_wire import (
     deadline,
     frame,
     prefix,
+    read_only_message,
     status_headers,
 )
 from serving.transport.limits.byte_budget import ByteBudget, Hold
@@ -92,29 +93,33 @@ class GrpcApplication:
         if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
             await self._http(scope, receive, send)
             return
+        path, connection = scope["path"], scope.get("client")
         had_to_ask = self._unread.crowded
         if had_to_ask:
-            await self._unread.begin(scope.get("client"))
-        path = scope["path"]
+            await self._unread.begin(connection)
         times = stage_times.begin(headers)
-        hold = Hold(self._budget, scope.get("client"))
-        reader = MessageReader(receive, headers, self._max_message_bytes, hold)
+        hold = Hold(self._budget, connection)
         usage = None
         try:
-            call = _call(headers, hold)
+            if headers.get(b"te") != b"trailers":
+                _refuse(headers)
+            call = Call(deadline(headers), headers, hold)
             method = self._methods.get(path)
             if self._gate is not None and method is not None:
                 certificate = certificate_of(scope) if self._gate.reads_certificates else ""
                 usage = self._gate.enter(method.role, headers, certificate)
-            hold.flow = self._flows.begin(hold.caller, headers)
+            hold.flow = self._flows.begin(connection, headers)
             if isinstance(method, UnaryMethod):
-                message = await reader.read_only_message(path)
+                message = await read_only_message(
+                    receive, headers, self._max_message_bytes, hold, path
+                )
                 response = await method.handler(parse(method, message, hold), call)
                 payload = response.SerializeToString()
             else:
                 if had_to_ask:  # a stream may last for days: do not count it as an answer to come
                     had_to_ask = False
-                    self._unread.end(hold.caller)
+                    self._unread.end(connection)
+                reader = MessageReader(receive, headers, self._max_message_bytes, hold)
                 await _answer_stream(_existing(method, path), call, reader, send, headers)
                 return
         except Disconnected:
@@ -127,14 +132,14 @@ class GrpcApplication:
             if usage is not None:
                 usage.leave()
             if had_to_ask:
-                self._unread.end(hold.caller)
+                self._unread.end(connection)
         length = len(payload)
         is_long = length >= _LONG_BYTES
         if not is_long:
             payload = frame(payload)
         is_counted = length >= COUNTED_BYTES
         if is_counted:
-            self._unread.add(hold.caller, length)
+            self._unread.add(connection, length)
         try:
             await send(_START)
             if is_long:
@@ -145,20 +150,17 @@ class GrpcApplication:
             await send(_OK_TRAILERS if times is None else _trailers(times))
         finally:
             if is_counted:
-                self._unread.remove(hold.caller, length)
+                self._unread.remove(connection, length)
 
 
-def _call(headers: Mapping[bytes, bytes], hold: Hold) -> Call:
-    """Return the call's deadline, headers and byte count for its handler.
+def _refuse(headers: Mapping[bytes, bytes]) -> NoReturn:
+    """Refuse a client that does not accept trailers, which carry the status.
 
     Raises:
-        InvalidInput: a header is malformed, or the client does not accept trailers, which carry
-            the status.
+        InvalidInput: always.
     """
-    if headers.get(b"te") != b"trailers":
-        msg = f"header te is {headers.get(b'te', b'').decode('latin-1')!r}, expected 'trailers'"
-        raise InvalidInput(msg)
-    return Call(deadline(headers), headers, hold)
+    msg = f"header te is {headers.get(b'te', b'').decode('latin-1')!r}, expected 'trailers'"
+    raise InvalidInput(msg)
 
 
 async def _answer_stream(

@@ -5,6 +5,7 @@ of status codes (doc/statuscodes.md). A message is one flag byte (1: compressed)
 big-endian length, and that many bytes.
 """
 
+import struct
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from serving.transport.limits.byte_budget import Hold
 from serving.transport.limits.inflate import WINDOW_BITS, inflate
 
 PREFIX_BYTES = 5
+_PREFIX = struct.Struct(">BI")
 ACCEPT_ENCODING = b"identity,deflate,gzip"
 # TensorFlow Serving cuts status messages at this length (model_servers/grpc_status_util.cc).
 MAX_STATUS_MESSAGE = 1024
@@ -25,6 +27,57 @@ TRUNCATED = "...TRUNCATED"
 _PLAIN_CHARACTERS = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
 _TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TIMEOUT_MAX_DIGITS = 8
+# A message of up to this size does not count in the byte budget while only the end of its body is
+# awaited, unless more than so many requests wait for that: together they hold at most 8 MiB.
+_SMALL_BYTES = 4096
+_MOST_UNCOUNTED = 2048
+
+
+async def read_only_message(
+    receive: Receive, headers: Mapping[bytes, bytes], max_message_bytes: int, hold: Hold, path: str
+) -> bytes:
+    """Read the only request of a unary call.
+
+    Args:
+        receive: ASGI's `receive` of the call, of which nothing was read yet.
+        headers: The call's headers.
+        max_message_bytes: Size limit of a message.
+        hold: Counts the body's bytes.
+        path: The call's path, for the message of an error.
+
+    Returns:
+        The serialized message, decompressed.
+
+    Raises:
+        Disconnected: the client is gone.
+        Unsupported: the body holds no message, or several.
+        DeadlineExceeded, InvalidInput, ResourceExhausted, Unavailable: see
+            `MessageReader.read_message`.
+    """
+    # The usual message is small and uncompressed. It arrives in one piece, and the end of the body
+    # comes as another, empty piece. Such a message needs no reader.
+    pieces = [await receive()]
+    body: bytes = pieces[0].get("body", b"")
+    length = len(body) - PREFIX_BYTES
+    budget = hold.budget
+    if (
+        0 <= length <= _SMALL_BYTES
+        and length <= max_message_bytes
+        and _PREFIX.unpack_from(body) == (0, length)
+        and budget.uncounted < _MOST_UNCOUNTED
+    ):
+        if not pieces[0].get("more_body"):
+            return body[PREFIX_BYTES:]
+        budget.uncounted += 1
+        try:
+            end = await receive()
+        finally:
+            budget.uncounted -= 1
+        if end["type"] == "http.request" and not (end.get("body") or end.get("more_body")):
+            return body[PREFIX_BYTES:]
+        pieces.append(end)
+    reader = MessageReader(receive, headers, max_message_bytes, hold)
+    return await reader.read_only_message(pieces, path)
 
 
 class MessageReader:
@@ -45,31 +98,29 @@ class MessageReader:
         self._ended = False
         self._time: BodyTime | None = None  # created late: few bodies arrive in several pieces
 
-    async def read_only_message(self, path: str) -> bytes:
-        """Read the only request of a unary call.
+    async def read_only_message(self, pieces: Iterable[Mapping[str, Any]], path: str) -> bytes:
+        """Read the only request of a unary call; see the function of this name.
 
-        Returns:
-            The serialized message, decompressed.
-
-        Raises:
-            Unsupported: the body holds no message, or several.
-            InvalidInput, ResourceExhausted: see `read_message`.
+        Args:
+            pieces: The events of the body that were received already.
+            path: The call's path, for the message of an error.
         """
-        first = self._piece_of(await self._receive())
+        parts = [self._piece_of(event) for event in pieces]
+        first = parts[0]
         length = int.from_bytes(first[1:PREFIX_BYTES])
         if len(first) >= PREFIX_BYTES and first[0] == 0 and length <= self._max_message_bytes:
-            # Fast path for the usual message, uncompressed and within the limit: it skips the
-            # steps below and copies the bytes only once.
-            pieces = [first[PREFIX_BYTES:]]
+            # An uncompressed message within the limit skips the steps below, so that its bytes are
+            # copied only once.
             while not self._ended:
-                pieces.append(self._piece_of(await self._receive()))
-            message = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                parts.append(self._piece_of(await self._receive()))
+            message = b"".join([first[PREFIX_BYTES:], *parts[1:]])
             if len(message) == length:
                 return message
             self._buffer += first[:PREFIX_BYTES]
             self._buffer += message
         else:
-            self._buffer += first
+            for part in parts:
+                self._buffer += part
         only = await self.read_message()
         while not self._ended and not self._buffer:
             await self._read_chunk()
@@ -167,12 +218,12 @@ class MessageReader:
 
 def frame(payload: bytes) -> bytes:
     """Return a serialized message with the prefix for no compression."""
-    return prefix(len(payload)) + payload
+    return _PREFIX.pack(0, len(payload)) + payload
 
 
 def prefix(length: int) -> bytes:
     """Return the prefix of an uncompressed message of `length` bytes."""
-    return b"\0" + length.to_bytes(4)
+    return _PREFIX.pack(0, length)
 
 
 def deadline(headers: Mapping[bytes, bytes]) -> float | None:

@@ -2,17 +2,15 @@
 
 import numpy as np
 
-from serving.engine.batching.request_queue import Request, RequestQueue
+from serving.engine.batching.request_queue import Group, Request, RequestQueue
 
 
 def make_request(loop, rows: int | None = 1, flow: str | None = None) -> Request:
     return Request(
-        signature_name="s",
+        group=Group("s", ("y",), ((),)),
         waiting_inputs={"x": np.zeros(rows or 1)},
-        outputs=["y"],
         rows=rows,
         deadline=None,
-        group=None,
         future=loop.create_future(),
         queued=0.0,
         times=None,

@@ -63,7 +63,7 @@ class ActiveRun:
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self.started
-        return f"{self.name}, {self.requests[0].signature_name}, for {seconds:.1f} s"
+        return f"{self.name}, {self.requests[0].group.signature_name}, for {seconds:.1f} s"
 
     def limit(self) -> None:
         """Set the run's time limit to the latest deadline of its requests.

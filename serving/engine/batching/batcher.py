@@ -14,7 +14,7 @@ because of a value, its requests run again one by one, so that only the faulty r
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from queue import SimpleQueue
 
 import numpy as np
@@ -26,7 +26,7 @@ from serving.engine.batching.batch_report import OnBatch
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.batching.enqueued_rows import EnqueuedRows
 from serving.engine.batching.prepared_runs import Prepare, RunBatch
-from serving.engine.batching.request_queue import Arrays, Request, RequestQueue
+from serving.engine.batching.request_queue import Arrays, Group, Request, RequestQueue
 from serving.engine.batching.worker import Work, Worker, check_rows
 from serving.errors import InvalidInput, Unavailable
 
@@ -59,6 +59,8 @@ class Batcher:
         self._name = name
         self._queue = RequestQueue()
         self._closed = False
+        # Kept, because `get_running_loop` calls `getpid`, up to Python 3.11.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._rows = EnqueuedRows(self._queue, name)
         self._work = Work(run, config, name, make_control, self._queue)
         self._prepared: SimpleQueue[BaseException | None] = SimpleQueue()
@@ -104,7 +106,7 @@ class Batcher:
         """Number of requests, or parts of split requests, that no worker thread has taken yet."""
         return len(self._queue)
 
-    async def run(
+    def run(
         self,
         signature_name: str,
         inputs: Arrays,
@@ -112,7 +114,7 @@ class Batcher:
         *,
         batched: bool,
         deadline: float | None,
-    ) -> Arrays:
+    ) -> Awaitable[Arrays]:
         """Run checked inputs, in one batch with other waiting requests if `batched`.
 
         Args:
@@ -121,6 +123,27 @@ class Batcher:
             outputs: Output aliases to compute.
             batched: Whether the rows of the inputs are independent of each other, so that they may
                 share a run and be split. If false, the request runs alone and unchanged.
+            deadline: See `run_group`.
+
+        Returns:
+            An awaitable of the arrays by output alias.
+
+        Raises:
+            ServingError: see `run_group`.
+        """
+        rows = len(next(iter(inputs.values()))) if batched else None
+        return self.run_group(Group.of(signature_name, outputs, inputs), inputs, rows, deadline)
+
+    async def run_group(
+        self, group: Group, inputs: Arrays, rows: int | None, deadline: float | None
+    ) -> Arrays:
+        """Run checked inputs, in one batch with other waiting requests of their group.
+
+        Args:
+            group: The inputs' group.
+            inputs: Arrays by alias, all with `rows` as their first dimension.
+            rows: Number of independent rows, by which the request may share a run and be split;
+                None: the request runs alone and unchanged.
             deadline: `time.monotonic()` after which the request is dropped; None: no deadline.
 
         Returns:
@@ -131,24 +154,26 @@ class Batcher:
             Unavailable: the queue is full, or became full and the request's place went to another
                 client; the batcher is closed; or the run was terminated.
             DeadlineExceeded: the deadline passed while the request waited or ran.
-            ServingError: the error that `run` raised.
+            ServingError: the error that the run raised.
         """
         if self._closed:
             msg = f"{self._name} is being unloaded; retry to reach its successor"
             raise Unavailable(msg)
-        rows = len(next(iter(inputs.values()))) if batched else None
+        config = self._config
         weight = rows or 1
-        if weight > self._config.max_enqueued_rows:
+        if weight > config.max_enqueued_rows:
             msg = (
-                f"request has {weight} rows, expected at most {self._config.max_enqueued_rows} for "
+                f"request has {weight} rows, expected at most {config.max_enqueued_rows} for "
                 f"{self._name}; send smaller batches or raise the server's --max_enqueued_rows "
                 "(max_enqueued_batches in a file of batching parameters)"
             )
             raise InvalidInput(msg)
-        self._rows.make_room(flow.CURRENT.get(), weight, self._config.max_enqueued_rows)
-        if rows is not None and rows > self._config.max_batch_size:
-            return await self._run_in_parts(signature_name, inputs, outputs, rows, deadline)
-        request = self._submit(signature_name, inputs, outputs, rows, deadline)
+        client = flow.CURRENT.get()
+        if self._rows.total + weight > config.max_enqueued_rows:
+            self._rows.make_room(client, weight, config.max_enqueued_rows)
+        if rows is not None and rows > config.max_batch_size:
+            return await self._run_in_parts(group, inputs, rows, deadline, client)
+        request = self._submit(group, inputs, rows, deadline, client)
         try:
             return await request.future
         except asyncio.CancelledError:
@@ -158,21 +183,16 @@ class Batcher:
             self._rows.remove(request)
 
     async def _run_in_parts(
-        self,
-        signature_name: str,
-        inputs: Arrays,
-        outputs: Sequence[str],
-        rows: int,
-        deadline: float | None,
+        self, group: Group, inputs: Arrays, rows: int, deadline: float | None, client: Hashable
     ) -> dict[str, np.ndarray]:
         size = self._config.max_batch_size
         requests = [
             self._submit(
-                signature_name,
+                group,
                 {alias: array[start : start + size] for alias, array in inputs.items()},
-                outputs,
                 min(size, rows - start),
                 deadline,
+                client,
             )
             for start in range(0, rows, size)
         ]
@@ -187,39 +207,26 @@ class Batcher:
                 self._rows.remove(request)
         for request, part in zip(requests, parts, strict=True):
             check_rows(part, request.rows or 0)
-        return {alias: np.concatenate([part[alias] for part in parts]) for alias in outputs}
+        return {alias: np.concatenate([part[alias] for part in parts]) for alias in group.outputs}
 
     def _submit(
         self,
-        signature_name: str,
+        group: Group,
         inputs: Arrays,
-        outputs: Sequence[str],
         rows: int | None,
         deadline: float | None,
+        client: Hashable,
     ) -> Request:
-        group = (
-            signature_name,
-            tuple(outputs),
-            tuple([array.shape[1:] for array in inputs.values()]),  # faster than a generator
-        )
         times = stage_times.CURRENT.get()
         queued = time.monotonic()
         if times and times.queued is None:
             times.queued = queued
-            times.servable, times.signature_name = self._name, signature_name
-        future = asyncio.get_running_loop().create_future()
-        request = Request(
-            signature_name,
-            inputs,
-            outputs,
-            rows,
-            deadline,
-            group,
-            future,
-            queued,
-            times,
-            flow.CURRENT.get(),
-        )
+            times.servable, times.signature_name = self._name, group.signature_name
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            loop = self._loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        request = Request(group, inputs, rows, deadline, future, queued, times, client)
         self._rows.add(request)
         self._queue.put(request)
         return request

@@ -139,7 +139,7 @@ class Worker:
             if first.rows is None:
                 first.outcome = self._run_timed(run, first, first.inputs, None, 0, runs, control)
                 return
-            rows = sum(request.rows or 0 for request in batch)
+            rows = sum([request.rows or 0 for request in batch])  # faster than a generator
             padding = self._work.config.padded_size(rows) - rows
             prepared = self._prepared_for(first, rows + padding) if self._runs else None
             if prepared is None and len(batch) == 1 and not padding:
@@ -170,7 +170,7 @@ class Worker:
 
     def _prepared_for(self, request: Request, rows: int) -> PreparedRun | None:
         """Return the prepared run for a batch of a request's kind; None if there is none."""
-        run = self._runs.get((request.signature_name, rows))
+        run = self._runs.get((request.group.signature_name, rows))
         return run if run is not None and prepared_runs.fits(run, request.inputs) else None
 
     def _run_timed(  # noqa: PLR0917 - the parameters of one run
@@ -190,7 +190,7 @@ class Worker:
         """
         started = time.monotonic()
         try:
-            return run(request.signature_name, inputs, request.outputs, control)
+            return run(request.group.signature_name, inputs, request.group.outputs, control)
         finally:
             runs.append(Run(rows, padding, started, time.monotonic()))
             if control.terminated:
@@ -218,7 +218,7 @@ class Worker:
                     request.times.ran(started, ended)
             if self._work.on_batch:
                 report = BatchReport(
-                    wanted[0].signature_name,
+                    wanted[0].group.signature_name,
                     [started - request.queued for request in wanted],
                     [request.rows for request in wanted],
                     runs,

@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from serving.engine.batching.request_queue import Arrays
+from serving.engine.batching.request_rows import RequestRows
 from serving.inference.request import ModelSpec
+from serving.protocols.encoded_batch import EncodedBatch, bytes_of
 from serving.protocols.kserve import tensor_bytes
 from serving.protocols.kserve.operations import version_number
 from serving.protocols.message_templates import Described, TemplatedRequest, TemplateReader
@@ -106,9 +109,14 @@ def encode_raw_response(
         Unsupported: an output's element type has no datatype in the protocol.
     """
     # Serialized messages one after another are one message: protobuf merges them.
-    parts = [_serialized_model(model, version)]
+    head = _serialized_model(model, version)
     if identity:
-        parts.append(ModelInferResponse(id=identity).SerializeToString())
+        head += ModelInferResponse(id=identity).SerializeToString()
+    if isinstance(outputs, RequestRows) and outputs.start < outputs.end:
+        batch = outputs.of_batch("ModelInfer", _encode_batch)
+        if batch is not None:
+            return EncodedInferResponse(batch.answer(head, outputs.start, outputs.end))
+    parts = [head]
     contents: list[bytes] = []
     for alias, array in outputs.items():
         described, before_content = _around_content(alias, array.dtype, array.shape)
@@ -121,9 +129,34 @@ def encode_raw_response(
     return EncodedInferResponse(b"".join(parts + contents))
 
 
+def _encode_batch(arrays: Arrays) -> EncodedBatch | None:
+    """Encode a batch; return None if the content of an output is not that of its array."""
+    if not arrays or not all(_is_content(array.dtype) for array in arrays.values()):
+        return None
+    contents = [(bytes_of(array), array.nbytes // len(array)) for array in arrays.values()]
+
+    def describe(rows: int) -> list[bytes]:
+        around = [
+            _around_content(alias, array.dtype, (rows, *array.shape[1:]))
+            for alias, array in arrays.items()
+        ]
+        # The descriptions of all outputs come first, as in the answers that protobuf writes.
+        described = b"".join([described for described, _ in around])
+        first, *others = [before for _, before in around]
+        return [described + first, *others]
+
+    return EncodedBatch(contents, describe)
+
+
 @lru_cache(maxsize=256)
 def _serialized_model(model: str, version: int) -> bytes:
     return ModelInferResponse(model_name=model, model_version=str(version)).SerializeToString()
+
+
+def _is_content(dtype: np.dtype) -> bool:
+    """Return whether the bytes of an array are its raw content."""
+    is_text = DataType.from_numpy(dtype) is DataType.DT_STRING
+    return not is_text and dtype.newbyteorder("<") == dtype
 
 
 @lru_cache(maxsize=1024)
@@ -137,7 +170,7 @@ def _around_content(alias: str, dtype: np.dtype, shape: tuple[int, ...]) -> tupl
     datatype = tensor_bytes.datatype_of(DataType.from_numpy(dtype))
     response.outputs.add(name=alias, datatype=datatype, shape=shape)
     described = response.SerializeToString()
-    if datatype == "BYTES" or dtype.newbyteorder("<") != dtype:
+    if not _is_content(dtype):
         return described, b""
     zeros = bytes(np.zeros(shape, dtype).nbytes)
     content = ModelInferResponse(raw_output_contents=[zeros]).SerializeToString()

@@ -6,14 +6,15 @@ bytes joined with its own elements.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
 from serving.engine.batching.request_queue import Arrays
 from serving.engine.batching.request_rows import RequestRows
 from serving.errors import InvalidInput
+from serving.protocols.encoded_batch import EncodedBatch, bytes_of
 from serving.protocols.message_templates import Described, TemplatedRequest, TemplateReader
 from serving.protocols.tfs import tensor_proto
 from serving.protocols.tfs.model_spec import read_model_spec
@@ -22,8 +23,6 @@ from serving.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest, Pre
 
 _MODEL_SPEC_FIELD = 1
 _MAX_SPEC_BYTES = 64 << 10
-# Below this size, copying the elements is faster than making a view of them.
-_LARGE_ANSWER_BYTES = 16 << 10
 
 
 class TemplatedPredict(TemplatedRequest):
@@ -79,7 +78,8 @@ class RequestReader(TemplateReader[PredictRequest, TemplatedPredict]):
         )
 
 
-class EncodedResponse(NamedTuple):
+@dataclass(slots=True)
+class EncodedResponse:
     """A serialized PredictResponse.
 
     Attributes:
@@ -119,17 +119,14 @@ def encode_response(
     Raises:
         InvalidInput: an output's dtype has no tensor type.
     """
-    # Serialized messages one after another are one message: protobuf merges them.
-    parts: list[bytes | memoryview] = [_serialized_spec(model, version, signature_name)]
-    if isinstance(outputs, RequestRows):
+    spec = _serialized_spec(model, version, signature_name)
+    if isinstance(outputs, RequestRows) and outputs.start < outputs.end:
         batch = outputs.of_batch(("Predict", as_content), _of_content if as_content else _of_fields)
-        start, end = outputs.start, outputs.end
-        if batch is not None and start < end:
-            for before, (whole, width) in zip(
-                batch.before(end - start), batch.elements, strict=True
-            ):
-                parts += (before, whole[width * start : width * end])
-            return EncodedResponse(b"".join(parts), model, version, signature_name)
+        if batch is not None:
+            payload = batch.answer(spec, outputs.start, outputs.end)
+            return EncodedResponse(payload, model, version, signature_name)
+    # Serialized messages one after another are one message: protobuf merges them.
+    parts: list[bytes | memoryview] = [spec]
     for alias, array in outputs.items():
         elements = _elements(array, as_content=as_content)
         if elements is None:
@@ -140,45 +137,15 @@ def encode_response(
     return EncodedResponse(b"".join(parts), model, version, signature_name)
 
 
-class _EncodedBatch:
-    """The elements of the outputs of a whole batch, from which those of a request are cut.
-
-    Attributes:
-        elements: For each output, the bytes of its elements and the number of them in a row.
-    """
-
-    __slots__ = ("_arrays", "_as_content", "_before", "elements")
-
-    def __init__(
-        self, arrays: Arrays, elements: list[tuple[bytes | memoryview, int]], *, as_content: bool
-    ) -> None:
-        self._arrays = arrays
-        self._as_content = as_content
-        self._before: dict[int, list[bytes]] = {}
-        self.elements = elements
-
-    def before(self, rows: int) -> list[bytes]:
-        """Return for each output the bytes before the elements of a request with so many rows."""
-        found = self._before.get(rows)
-        if found is None:
-            found = self._before[rows] = [
-                _before_elements(
-                    alias, array.dtype, (rows, *array.shape[1:]), as_content=self._as_content
-                )
-                for alias, array in self._arrays.items()
-            ]
-        return found
-
-
-def _of_content(arrays: Arrays) -> _EncodedBatch | None:
+def _of_content(arrays: Arrays) -> EncodedBatch | None:
     return _encode_batch(arrays, as_content=True)
 
 
-def _of_fields(arrays: Arrays) -> _EncodedBatch | None:
+def _of_fields(arrays: Arrays) -> EncodedBatch | None:
     return _encode_batch(arrays, as_content=False)
 
 
-def _encode_batch(arrays: Arrays, *, as_content: bool) -> _EncodedBatch | None:
+def _encode_batch(arrays: Arrays, *, as_content: bool) -> EncodedBatch | None:
     """Encode a batch; return None if the elements of an output have no fixed length."""
     encoded: list[tuple[bytes | memoryview, int]] = []
     for array in arrays.values():
@@ -186,7 +153,14 @@ def _encode_batch(arrays: Arrays, *, as_content: bool) -> _EncodedBatch | None:
         if elements is None:
             return None
         encoded.append((elements, len(elements) // len(array)))
-    return _EncodedBatch(arrays, encoded, as_content=as_content)
+
+    def describe(rows: int) -> list[bytes]:
+        return [
+            _before_elements(alias, array.dtype, (rows, *array.shape[1:]), as_content=as_content)
+            for alias, array in arrays.items()
+        ]
+
+    return EncodedBatch(encoded, describe)
 
 
 def _elements(array: np.ndarray, *, as_content: bool) -> bytes | memoryview | None:
@@ -201,9 +175,7 @@ def _elements(array: np.ndarray, *, as_content: bool) -> bytes | memoryview | No
     if not array.size:
         return None
     if dtype.char in "fd" or (as_content and not (dtype.hasobject or dtype.kind in "SU")):
-        if array.nbytes >= _LARGE_ANSWER_BYTES and array.flags.c_contiguous:
-            return array.reshape(-1).view(np.uint8).data
-        return array.tobytes()
+        return bytes_of(array)
     if dtype.kind in "iub":
         # A varint below 128 takes one byte; most class indices are that small.
         try:

@@ -28,6 +28,7 @@ class ByteBudget:
         used: Bytes held now.
         used_by_flow: Bytes held now, by flow.
         small: Most bytes that a small request holds.
+        uncounted: Number of requests that hold a few bytes which are not counted.
     """
 
     def __init__(self, limit: int) -> None:
@@ -35,6 +36,7 @@ class ByteBudget:
         self.used = 0
         self.used_by_flow: dict[Hashable, int] = {}
         self.small = limit // 1024
+        self.uncounted = 0
 
     def hold(self, flow: Hashable, count: int) -> None:
         """Count `count` more bytes of a flow, or less if it is negative."""
@@ -55,15 +57,16 @@ class Hold:
     """The bytes of a budget that one request holds.
 
     Attributes:
+        budget: The budget.
         caller: The connection that the request came over; None if it is unknown.
         flow: The client for which the bytes count, see `serving.access.flow`; by default the
             caller. Set it before the first `take`.
     """
 
-    __slots__ = ("_budget", "_bytes", "caller", "flow")
+    __slots__ = ("_bytes", "budget", "caller", "flow")
 
     def __init__(self, budget: ByteBudget, caller: Hashable = None) -> None:
-        self._budget = budget
+        self.budget = budget
         self.caller = caller
         self.flow = caller
         self._bytes = 0
@@ -71,7 +74,7 @@ class Hold:
     @property
     def room(self) -> int:
         """Bytes that `take` would grant now; 1 if none are left: `take` then raises its error."""
-        budget = self._budget
+        budget = self.budget
         left = budget.limit - budget.used
         is_alone = budget.used == self._bytes
         as_any = left if is_alone else budget.left_for(self.flow)
@@ -85,7 +88,7 @@ class Hold:
             InvalidInput: this request alone would hold more than the budget's limit.
             Unavailable: all requests together would hold more than the budget allows.
         """
-        budget = self._budget
+        budget = self.budget
         if self._bytes + count > budget.limit:
             msg = (
                 f"request takes {self._bytes + count} bytes with its decoded tensors, expected at "
@@ -109,11 +112,11 @@ class Hold:
 
     def give_back(self, count: int) -> None:
         """Hold `count` bytes less."""
-        self._budget.hold(self.flow, -count)
+        self.budget.hold(self.flow, -count)
         self._bytes -= count
 
     def release(self) -> None:
         """Give back all bytes, when the request has been answered."""
         if self._bytes:
-            self._budget.hold(self.flow, -self._bytes)
+            self.budget.hold(self.flow, -self._bytes)
             self._bytes = 0

@@ -54,7 +54,7 @@ def test_other_groups_stay(loop):
     """A batch takes requests of one group only: one signature and one row shape."""
     queue = RequestQueue()
     first, other = make_request(loop), make_request(loop)
-    other.group = "another"
+    other.group = other.group._replace(signature_name="another")
     queue.put(first)
     queue.put(other)
     batch = [queue.take()]

@@ -222,6 +222,7 @@ def test_clients_whose_turn_is_later_are_not_waited_for(loop, clock):
     ask(queue, loop, clock, "p")
     run(queue, clock, "p", 0.01)
     ask(queue, loop, clock, "p")  # it comes back at once, for many rows
+    queue._sort_in()
     queue._flows["p"].finish = 1000
     run(queue, clock, "p", 0.01)
 

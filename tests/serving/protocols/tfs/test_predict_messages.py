@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from serving.client import PREDICT_PATH, predict_request
+from serving.engine.batching.request_queue import Group
 from serving.errors import InvalidInput
 from serving.protocols import message_templates
 from serving.protocols.message_templates import AcceptedKind
@@ -255,8 +256,9 @@ def test_template_forgets_a_servable_that_is_gone():
         reader, _request(np.ones((1, 3), np.float32)).SerializeToString()
     ).template
     servable, successor = Servable(), Servable()
-    template.accept(servable, AcceptedKind(["y"], batched=True))
-    assert template.accepted_by(servable) == (["y"], True)
+    kind = AcceptedKind(Group("serving_default", ("y",), ((3,),)), rows=1)
+    template.accept(servable, kind)
+    assert template.accepted_by(servable) is kind
     assert template.accepted_by(successor) is None
     del servable
     gc.collect()
@@ -286,7 +288,8 @@ def test_responses_are_what_protobuf_writes(outputs, as_content, version):
         deterministic=True
     )
     # Beside the bytes, for those who count and trace requests.
-    assert encoded[1:] == ("m", version, "serving_default")
+    assert (encoded.model, encoded.version) == ("m", version)
+    assert encoded.signature_name == "serving_default"
 
 
 @pytest.mark.parametrize("as_content", [False, True])
