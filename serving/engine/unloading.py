@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from serving.engine.servable import Servable
+from serving.uncancelled import uncancelled
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Unloading:
         """
         task = asyncio.create_task(loading)
         try:
-            return await asyncio.shield(task)
+            return await uncancelled(task)
         except asyncio.CancelledError:
             task.add_done_callback(self._close_unwanted)
             raise

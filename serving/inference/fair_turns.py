@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from serving.uncancelled import uncancelled
+
 Result = TypeVar("Result")
 
 # A caller's thread time is forgotten at most this long after its last piece of work has ended.
@@ -76,7 +78,7 @@ class FairTurns:
         running.add_done_callback(
             lambda _: self._end(caller_name, caller, time.monotonic() - started)
         )
-        return await asyncio.shield(running)
+        return await uncancelled(running)
 
     def _assign(self) -> None:
         while self._free:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from serving.uncancelled import uncancelled
+
 # So many requests in quick succession each get a new result, which suffices for scrapers. Further
 # requests get the last result, until it is RESULT_SECONDS old.
 _RESULTS_IN_A_ROW = 8
@@ -49,4 +51,4 @@ class SharedResult(Generic[_Result]):
             self._left -= 1
             self._result = asyncio.ensure_future(self._make())
         # All waiting callers share the task: if one of them is cancelled, the task must go on.
-        return await asyncio.shield(self._result)
+        return await uncancelled(self._result)

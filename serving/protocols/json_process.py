@@ -27,6 +27,7 @@ from serving.errors import ResourceExhausted, ServingError, Unavailable
 from serving.transport.asgi import Disconnected
 from serving.transport.limits.byte_budget import Hold
 from serving.transport.route_table import HttpRequest
+from serving.uncancelled import uncancelled
 
 # A child ends after this time without a job. It takes 35 MB; a new one takes a third of a second to
 # start.
@@ -218,7 +219,7 @@ async def _unless_gone(job: "asyncio.Task[Any]", request: HttpRequest | None) ->
         Disconnected: the caller has disconnected before the job ended.
     """
     if request is None or request.wait_for_disconnect is None:
-        return await asyncio.shield(job)
+        return await uncancelled(job)
     gone = asyncio.ensure_future(request.wait_for_disconnect())
     try:
         await asyncio.wait({job, gone}, return_when=asyncio.FIRST_COMPLETED)

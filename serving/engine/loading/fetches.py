@@ -6,6 +6,7 @@ from pathlib import Path
 
 from serving.engine.loading import progress
 from serving.repository.version_folders import BasePath, VersionFolders
+from serving.uncancelled import uncancelled
 
 _Key = tuple[BasePath, int]
 
@@ -47,7 +48,7 @@ class Fetches:
         if not waits and not task.done():
             return None
         try:
-            return await asyncio.shield(task)
+            return await uncancelled(task)
         finally:
             if task.done():
                 self._tasks.pop(key, None)

@@ -30,6 +30,7 @@ from serving.protos import kserve_config_pb2
 from serving.repository import explicit_models
 from serving.repository.model_config import All, Latest, ModelConfig, Specific, VersionPolicy
 from serving.repository.version_folders import VersionFolders
+from serving.uncancelled import uncancelled
 
 FindModels = Callable[[], Mapping[str, ModelConfig]]
 
@@ -194,7 +195,7 @@ class ModelRepository:
         changing = asyncio.create_task(self._manager.change(changes))
         self._changing.add(changing)
         changing.add_done_callback(self._changing.discard)
-        await asyncio.shield(changing)
+        await uncancelled(changing)
 
     def _refused(self, change: str, error: ServingError, peer: str) -> None:
         self._metrics.refused_reloads += 1

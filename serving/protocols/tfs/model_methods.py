@@ -29,6 +29,7 @@ from serving.repository.model_config_message import models_of
 from serving.repository.storage_uri import StorageUri
 from serving.tensors.signature import Signature, TensorSpec
 from serving.transport.method_table import Call, Method, UnaryMethod
+from serving.uncancelled import uncancelled
 
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 SIGNATURE_DEF = "signature_def"
@@ -147,7 +148,7 @@ class ModelMethods:
         reloading = asyncio.create_task(self._manager.reload(models))
         self._reloading.add(reloading)
         reloading.add_done_callback(self._reloading.discard)
-        await asyncio.shield(reloading)
+        await uncancelled(reloading)
 
 
 def _require_known_stores(
