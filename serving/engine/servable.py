@@ -15,7 +15,6 @@ from serving.engine.batching.batch_report import OnBatch
 from serving.engine.batching.batcher import Batcher
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.batching.prepared_runs import PreparedRuns
-from serving.engine.batching.request_queue import Group
 from serving.engine.binding import version_binding
 from serving.engine.binding.version_binding import VersionBinding, describe_cuda
 from serving.engine.devices.gpu_turns import TURNS
@@ -55,6 +54,7 @@ class Servable:
         max_rows: Limit of the rows that wait or run, and so the limit of one request's rows.
         class_names: Names of the classes in output order; empty if the model has none.
         parsers: Parsers of the signatures that take tf.Examples, by signature name.
+        predict_group: Runs checked inputs whose group is known, see `Batcher.run_group`.
         warm_up_seconds: Duration of the warm-up at loading, in seconds.
         load_bytes: Growth of the resident memory of the process while it was loaded, in bytes.
     """
@@ -111,6 +111,7 @@ class Servable:
             make_control=SessionControl,
             prepare=None if binding is None else partial(self._prepare, binding),
         )
+        self.predict_group = self._batcher.run_group
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
@@ -279,20 +280,8 @@ class Servable:
         if batched is None:
             signature = self.signatures[signature_name]
             batched = self.batched[signature_name] and signature.is_batch(inputs)
-        # Not `async def`: this saves every request a coroutine.
-        return self._batcher.run(
-            signature_name, inputs, outputs, batched=batched, deadline=deadline
-        )
-
-    def predict_group(
-        self,
-        group: Group,
-        inputs: Mapping[str, np.ndarray],
-        rows: int | None,
-        deadline: float | None,
-    ) -> Awaitable[Mapping[str, np.ndarray]]:
-        """Run checked inputs whose group is known; see `Batcher.run_group`."""
-        return self._batcher.run_group(group, inputs, rows, deadline)
+        batcher = self._batcher  # not `async def`: this saves every request a coroutine
+        return batcher.run(signature_name, inputs, outputs, batched=batched, deadline=deadline)
 
     def run(
         self,
