@@ -143,7 +143,7 @@ bench-generators: $(VENV)/.dev ## Compare the load test's rates with h2load's an
 bench-lab: $(VENV)/.dev ## Measure this server, Triton and MLServer with the load test, in one report; CIFAR10_DIR is the images' folder
 	$(BIN)/python tests/bench/peers/lab.py $(BENCH_ARGS)
 
-bench-peers: $(VENV)/.dev ## Compare the server's speed with MLServer, Triton and mosec (needs h2load)
+bench-peers: $(VENV)/.dev ## Compare the server's speed with MLServer, Triton, mosec, LitServe, BentoML and Ray Serve (needs h2load)
 	$(BIN)/python tests/bench/peers $(BENCH_ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import contracts and generated documents

@@ -28,7 +28,10 @@ from harness import (
     RAW_BATCH_SIZES,
     ROOT,
     SERVER_CORE,
+    Call,
     Server,
+    binary_call,
+    classify_call,
     infer_body,
     raw_images_per_second,
     request_body,
@@ -42,35 +45,38 @@ from harness import (
 def against_raw(
     server: Server,
     onnx_file: Path,
-    body: Path,
+    call: Call,
     *,
-    rows: int,
     in_flight: int,
     requests: int,
     rounds: int,
-    path: str = PREDICT_PATH,
 ) -> dict[str, Any]:
     """Measure the server and raw ONNX Runtime alternately; return the medians and their ratio.
 
     Args:
         server: Serves the model.
         onnx_file: The same model, for raw ONNX Runtime at its best batch size.
-        body: File with the request body.
-        rows: Images in a request.
+        call: The request.
         in_flight: Requests at a time.
         requests: Requests in each round.
         rounds: Number of rounds.
-        path: Path of the requests, which says what API they belong to.
     """
+    rows = call.rows
     best_raw, loads, ratios = [], [], []
     for _ in range(rounds):
         raw = max(raw_images_per_second(onnx_file, RAW_BATCH_SIZES).values())
-        load = server.load(body, in_flight=in_flight, requests=requests, path=path)
+        load = server.load(
+            call.body,
+            in_flight=in_flight,
+            requests=requests,
+            path=call.path,
+            headers=call.headers,
+        )
         best_raw.append(raw)
         loads.append(load)
         ratios.append(load.requests_per_second * rows / raw)
     return {
-        "path": path,
+        "path": call.path,
         "in_flight": in_flight,
         "images_per_request": rows,
         "requests": requests * rounds,
@@ -80,6 +86,7 @@ def against_raw(
         "ratio_to_raw": _median(ratios),
         "ratio_to_raw_min_max": [round(min(ratios), 3), round(max(ratios), 3)],
         "server_cpu_us_per_request": _median(load.cpu_us_per_request for load in loads),
+        "server_cpu_us_per_image": _median(load.cpu_us_per_request / rows for load in loads),
     }
 
 
@@ -162,24 +169,24 @@ def main() -> None:
     result: dict[str, Any] = {"conditions": conditions(arguments.rounds)}
     rounds = arguments.rounds
 
+    single, batch = (
+        Call(request_body(bodies, "simcnn", rows), rows, PREDICT_PATH) for rows in (1, 32)
+    )
     with serve(models, [SERVER_CORE], "--precision", "fp32") as (server, _):
-        single = request_body(bodies, "simcnn", 1)
         result["null_model"] = null_model(server, request_body(bodies, "identity", 1), rounds)
         result["simcnn"] = [
             against_raw(
                 server,
                 simcnn,
                 single,
-                rows=1,
                 in_flight=in_flight,
                 requests=10_000,
                 rounds=rounds,
             )
             for in_flight in (1, 32, 128)
         ]
-        batch = request_body(bodies, "simcnn", 32)
         result["simcnn"].append(
-            against_raw(server, simcnn, batch, rows=32, in_flight=8, requests=1000, rounds=rounds)
+            against_raw(server, simcnn, batch, in_flight=8, requests=1000, rounds=rounds)
         )
     shutil.rmtree(models / "identity")
     int8 = simcnn.with_name("model.int8.onnx")
@@ -188,36 +195,30 @@ def main() -> None:
             against_raw(
                 server,
                 int8,
-                body,
-                rows=rows,
+                call,
                 in_flight=in_flight,
                 requests=requests,
                 rounds=rounds,
-                path=path,
             )
-            for body, rows, in_flight, requests, path in (
-                (single, 1, 1, 10_000, PREDICT_PATH),
-                (single, 1, 32, 10_000, PREDICT_PATH),
-                (single, 1, 128, 10_000, PREDICT_PATH),
-                (batch, 32, 8, 1000, PREDICT_PATH),
-                (infer_body(bodies, "simcnn", 1), 1, 32, 10_000, INFER_PATH),
-                (infer_body(bodies, "simcnn", 32), 32, 8, 1000, INFER_PATH),
-                (rest_body(bodies, "simcnn", 1), 1, 32, 2000, rest_path("simcnn")),
-                (rest_body(bodies, "simcnn", 32), 32, 8, 200, rest_path("simcnn")),
+            for call, in_flight, requests in (
+                (single, 1, 10_000),
+                (single, 32, 10_000),
+                (single, 128, 10_000),
+                (batch, 8, 1000),
+                *other_apis(bodies, "simcnn"),
             )
         ]
-    result["workers"] = workers(models, single, rounds)
+    result["workers"] = workers(models, single.body, rounds)
     if not arguments.skip_resnet50:
         shutil.copytree(resnet50(arguments.cache_dir), models / "resnet50")
         onnx_file = models / "resnet50" / "1" / "model.onnx"
         with serve(models, [SERVER_CORE]) as (server, _):
-            body = request_body(bodies, "resnet50", 1)
+            call = Call(request_body(bodies, "resnet50", 1), 1, PREDICT_PATH)
             result["resnet50"] = [
                 against_raw(
                     server,
                     onnx_file,
-                    body,
-                    rows=1,
+                    call,
                     in_flight=in_flight,
                     requests=1000,
                     rounds=rounds,
@@ -229,6 +230,24 @@ def main() -> None:
     if arguments.output:
         arguments.output.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
+
+
+def other_apis(bodies: Path, model: str) -> list[tuple[Call, int, int]]:
+    """Return calls of the other APIs with 1 and 32 images, their requests in flight and in all.
+
+    Over gRPC: KServe's ModelInfer. Over REST: predict with rows of JSON, KServe's infer with binary
+    tensor data, and classify with PNG files in base64.
+    """
+    return [
+        (call, 32 if call.rows == 1 else 8, requests if call.rows == 1 else requests // 10)
+        for rows in (1, 32)
+        for call, requests in (
+            (Call(infer_body(bodies, model, rows), rows, INFER_PATH), 10_000),
+            (Call(rest_body(bodies, model, rows), rows, rest_path(model)), 2000),
+            (binary_call(bodies, model, rows), 10_000),
+            (classify_call(bodies, model, rows), 4000),
+        )
+    ]
 
 
 def start_up(models: Path, rounds: int) -> dict[str, Any]:
@@ -277,7 +296,8 @@ def report(result: dict[str, Any]) -> None:
                 f"{model:11} x{row['images_per_request']:<3}{row['in_flight']:4} in flight "
                 f"{row['images_per_second']:9,.0f} images/s, {100 * row['ratio_to_raw']:5.1f} % of "
                 f"raw {row['raw_images_per_second']:,.0f} "
-                f"  {row['server_cpu_us_per_request']:6.0f} us server CPU a request  "
+                f"  {row['server_cpu_us_per_request']:6.0f} us server CPU a request, "
+                f"{row['server_cpu_us_per_image']:4.0f} an image  "
                 f"{row['path'].rpartition('/')[2]}"
             )
     print(f"workers      {result['workers']}")

@@ -1,5 +1,7 @@
 """A pinned server, a pinned load generator, and raw ONNX Runtime for comparison."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import psutil
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -44,6 +47,23 @@ class Load:
     requests_per_second: float
     cpu_us_per_request: float
     failed: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request of one API for a classifier.
+
+    Attributes:
+        body: File with the body.
+        rows: Images in it.
+        path: Path of the URL.
+        headers: Further headers, as `name: value`.
+    """
+
+    body: Path
+    rows: int
+    path: str
+    headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,6 +238,40 @@ def rest_body(folder: Path, model: str, rows: int) -> Path:
 def rest_path(model: str) -> str:
     """Return the path of a model's REST predict requests."""
     return f"/v1/models/{model}:predict"
+
+
+def binary_call(folder: Path, model: str, rows: int) -> Call:
+    """Return a KServe infer request over REST with its pixels as bytes after the JSON."""
+    contents = [(name, array) for name, array in example(model, rows).items()]
+    inputs = [
+        {
+            "name": name,
+            "datatype": datatype_of(DataType.from_numpy(array.dtype)),
+            "shape": array.shape,
+            "parameters": {"binary_data_size": array.nbytes},
+        }
+        for name, array in contents
+    ]
+    document = {"inputs": inputs, "parameters": {"binary_data_output": True}}
+    header = json.dumps(document).encode()
+    file = folder / f"{model}-{rows}-binary.bin"
+    file.write_bytes(header + b"".join(array.tobytes() for _, array in contents))
+    length = f"inference-header-content-length: {len(header)}"
+    return Call(file, rows, f"/v2/models/{model}/infer", (length,))
+
+
+def classify_call(folder: Path, model: str, rows: int) -> Call:
+    """Return a classify request over REST with PNG files in base64."""
+    (images,) = example(model, rows).values()
+    examples = []
+    for pixels in images:
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, "PNG")
+        text = base64.b64encode(content.getvalue()).decode()
+        examples.append({"image/encoded": {"b64": text}})
+    file = folder / f"{model}-{rows}-classify.json"
+    file.write_text(json.dumps({"signature_name": "classify", "examples": examples}))
+    return Call(file, rows, f"/v1/models/{model}:classify")
 
 
 def raw_images_per_second(onnx_file: Path, batch_sizes: Sequence[int]) -> dict[int, float]:

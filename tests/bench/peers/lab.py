@@ -21,7 +21,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 
 import starting
 from harness import CLIENT_CORE, ROOT, SERVER_CORE, serve
-from starting import ask_kserve, image, is_right
+from starting import LeftOutError, ask_kserve, image, wait_until_right
 
 MATRIX = """\
 schema_version = 1
@@ -71,9 +71,14 @@ def main() -> int:
         server, _ = stack.enter_context(serve(folder / "models", [SERVER_CORE], *flags))
         ports = {"this server": server.port}
         for name, start in (("Triton", starting.triton), ("MLServer", starting.mlserver)):
-            _, port = stack.enter_context(start(model, folder))
-            if is_right(ask_kserve, port, expected, name, folder):
-                ports[name] = port
+            try:
+                process, port = stack.enter_context(start(model, folder))
+                log = folder / f"{name.lower()}-run" / "log"
+                wait_until_right(ask_kserve, process, port, expected, log)
+            except LeftOutError as error:
+                print(f"{name} is left out: {error}")
+                continue
+            ports[name] = port
         text = MATRIX.format(repeats=arguments.repeats) + "".join(
             _TARGET.format(name=json.dumps(name), address=json.dumps(f"127.0.0.1:{port}"))
             for name, port in ports.items()

@@ -1,9 +1,10 @@
 """Starts the servers that this one is compared with, each from an environment of its own.
 
-MLServer, Triton (started by PyTriton) and mosec serve the same SimCNN file with ONNX Runtime on one
-thread and their own dynamic batching, pinned to one core.
+mosec, Triton (started by PyTriton), MLServer, LitServe, BentoML and Ray Serve serve the same SimCNN
+file with ONNX Runtime on one thread and their own dynamic batching, pinned to one core.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -12,9 +13,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -26,19 +28,31 @@ from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
 
 HERE = Path(__file__).parent
 INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
-START_SECONDS = 60
+START_SECONDS = 120  # Ray starts ten processes
 # Triton's stub brings an interpreter of its own, an early 3.11, and runs it with the environment's
 # standard library: that of 3.11.7 fails there, and that of Debian 12 (3.11.2) works.
 INTERPRETERS = {"triton": "/usr/bin/python3"}
+JSON, BYTES = "application/json", "application/octet-stream"
+
+
+class LeftOutError(Exception):
+    """A peer cannot be measured here; the message says why."""
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
-    """Return a process and all its children."""
-    return [process, *process.children(recursive=True)]
+    """Return a process and all its children; nothing if it has ended."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def environment(name: str, folder: Path) -> Path:
-    """Return the Python of a peer's environment; install the environment if it is missing."""
+    """Return the Python of a peer's environment; install the environment if it is missing.
+
+    Raises:
+        LeftOutError: It cannot be installed.
+    """
     place = folder / name
     python, finished = place / "bin" / "python", place / "installed"
     if not finished.exists():
@@ -47,9 +61,15 @@ def environment(name: str, folder: Path) -> Path:
         if not Path(interpreter).exists():
             interpreter = sys.executable
         # Without its own pip: Debian's interpreter has none. The pip of this program installs.
-        subprocess.run([interpreter, "-m", "venv", "--without-pip", str(place)], check=True)
         pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q"]
-        subprocess.run([*pip, "-r", str(HERE / f"{name}-requirements.txt")], check=True)
+        for command in (
+            [interpreter, "-m", "venv", "--without-pip", str(place)],
+            [*pip, "-r", str(HERE / f"{name}-requirements.txt")],
+        ):
+            code = subprocess.run(command, check=False).returncode
+            if code:
+                msg = f"`{' '.join(command)}` ended with exit code {code}"
+                raise LeftOutError(msg)
         finished.touch()
     return python
 
@@ -70,7 +90,8 @@ def running(command: list[str], folder: Path, **variables: str) -> Iterator[psut
             yield process
         finally:
             members = family(process)
-            process.send_signal(signal.SIGTERM)
+            if members:
+                process.send_signal(signal.SIGTERM)
             _, alive = psutil.wait_procs(members, timeout=20)
             for member in alive:
                 member.kill()
@@ -102,31 +123,57 @@ def ask_kserve(port: int) -> np.ndarray:
     return np.array(response.outputs[position].contents.fp32_contents, np.float32)
 
 
-def ask_mosec(port: int) -> np.ndarray:
-    """Return mosec's probabilities for the image, over HTTP: float32 (10,)."""
-    url = f"http://127.0.0.1:{port}/inference"
-    with urllib.request.urlopen(url, image().tobytes(), timeout=10) as response:
-        return np.frombuffer(response.read(), np.float32)
+def json_request() -> bytes:
+    """Return a request for one image as JSON, with the pixels as Base64."""
+    pixels = base64.b64encode(image().tobytes()).decode()
+    return json.dumps({"images": [pixels]}).encode()
 
 
-def is_right(ask, port: int, expected: np.ndarray, name: str, folder: Path) -> bool:
-    """Wait until a peer answers; return False, with a message, if it does not.
+def ask_pixels(port: int, path: str) -> np.ndarray:
+    """Return a server's probabilities for bare pixels, over HTTP: float32 (10,)."""
+    return np.frombuffer(_post(port, path, image().tobytes()), np.float32)
 
-    A peer with a wrong answer ends the program.
+
+def ask_json(port: int, path: str) -> np.ndarray:
+    """Return a server's probabilities for JSON, over HTTP: float32 (10,)."""
+    (probabilities,) = json.loads(_post(port, path, json_request(), JSON))
+    return np.array(probabilities, np.float32)
+
+
+def _post(port: int, path: str, body: bytes, content_type: str = BYTES) -> bytes:
+    url = f"http://127.0.0.1:{port}{path}"
+    request = urllib.request.Request(url, body, {"Content-Type": content_type})
+    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - HTTP
+        return response.read()
+
+
+def wait_until_right(
+    ask: Callable[[int], np.ndarray],
+    process: psutil.Popen,
+    port: int,
+    expected: np.ndarray,
+    log: Path,
+) -> None:
+    """Wait until a server answers the image's request; a wrong answer ends the program.
+
+    Raises:
+        LeftOutError: It ends, or does not answer in time.
     """
     until = time.monotonic() + START_SECONDS
     while True:
         try:
             answer = ask(port)
             break
-        except (OSError, grpc.RpcError):
+        except (OSError, grpc.RpcError) as error:
+            if process.poll() is not None:
+                msg = f"it ended with exit code {process.returncode}; its log is {log}"
+                raise LeftOutError(msg) from error
             if time.monotonic() > until:
-                print(f"{name} is left out: it does not answer; its log is {folder / 'log'}")
-                return False
+                msg = f"it does not answer within {START_SECONDS} s; its log is {log}"
+                raise LeftOutError(msg) from error
             time.sleep(0.2)
     if answer.shape != (10,) or not np.allclose(answer, expected, atol=1e-5):
-        sys.exit(f"{name} answered {answer}, expected {expected}")
-    return True
+        sys.exit(f"the server with the log {log} answered {answer}, expected {expected}")
 
 
 def free_port() -> int:
@@ -165,6 +212,43 @@ def mlserver(model: Path, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
     command = [str(environment("mlserver", folder).with_name("mlserver")), "start", "."]
     variables = {"PYTHONPATH": str(HERE), "PEER_MODEL": str(model)}
     with running(command, place, **variables) as process:
+        yield process, port
+
+
+@contextlib.contextmanager
+def litserve(model: Path, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
+    """Start LitServe; yield its process and port at once."""
+    port = free_port()
+    command = [str(environment("litserve", folder)), str(HERE / "litserve_server.py")]
+    variables = {"PEER_MODEL": str(model), "PEER_PORT": str(port)}
+    with running(command, folder / "litserve-run", **variables) as process:
+        yield process, port
+
+
+@contextlib.contextmanager
+def bentoml(model: Path, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
+    """Start BentoML; yield its main process and its port at once."""
+    port, place = free_port(), folder / "bentoml-run"
+    command = [str(environment("bentoml", folder).with_name("bentoml")), "serve"]
+    command += ["bentoml_service:Classifier", "--working-dir", str(HERE)]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    variables = {"BENTOML_HOME": str(place), "BENTOML_DO_NOT_TRACK": "True"}
+    with running(command, place, PEER_MODEL=str(model), **variables) as process:
+        yield process, port
+
+
+@contextlib.contextmanager
+def ray(model: Path, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
+    """Start Ray Serve; yield its main process and its port at once."""
+    port, place = free_port(), folder / "ray-run"
+    command = [str(environment("ray", folder)), str(HERE / "ray_server.py")]
+    variables = {"PEER_MODEL": str(model), "PEER_PORT": str(port)}
+    # Ray keeps a token in the home folder. Its sockets need a path of at most 107 bytes.
+    variables |= {"HOME": str(place), "RAY_USAGE_STATS_ENABLED": "0"}
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as sockets,
+        running(command, place, RAY_TMPDIR=sockets, **variables) as process,
+    ):
         yield process, port
 
 
