@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,8 @@ def serve(
     *flags: str,
     checkout: Path = ROOT,
     models: Sequence[str] = (),
+    program: Sequence[str] = ("-m", "serving"),
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[tuple[Server, float]]:
     """Start a checkout's server on cores; yield it with the seconds until its first answer.
 
@@ -121,15 +124,18 @@ def serve(
         flags: Further flags of the server.
         checkout: The server's code.
         models: Models that answer before the time is taken; by default the folder's first one.
+        program: What Python runs, before the flags.
+        environment: Further environment variables of the server.
     """
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the server
     started = time.perf_counter()
     process = psutil.Popen(
         [
-            *("taskset", "-c", ",".join(map(str, cores)), sys.executable, "-m", "serving"),
+            *("taskset", "-c", ",".join(map(str, cores)), sys.executable, *program),
             *("--models_dir", str(models_dir), "--host", "127.0.0.1", "--port", "0", *flags),
         ],
         cwd=checkout,
+        env=os.environ | dict(environment),
         stderr=log,
     )
     try:
