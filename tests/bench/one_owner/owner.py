@@ -85,11 +85,15 @@ class Owner:
         """Terminate runs whose callers have gone."""
         while True:
             time.sleep(LOOK_SECONDS)
-            for owned in tuple(self._owned.values()):
-                owned.queue.look()
+            self.look()
             now = time.monotonic()
             for run in tuple(ACTIVE):
                 run.end_if_unwanted(now)
+
+    def look(self) -> None:
+        """Read what the protocol processes have sent, also while long runs keep all threads."""
+        for owned in tuple(self._owned.values()):
+            owned.queue.look()
 
     def _welcome(self, connection: socket.socket) -> None:
         """Load what a protocol process asks for, and send a description and the slots."""

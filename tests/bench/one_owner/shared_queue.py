@@ -158,8 +158,10 @@ class SharedQueue(RequestQueue):
         self._on_empty = on_empty
         self._links: dict[int, Link] = {}
         self._epoll = select.epoll()
-        self._ending, self._end = os.pipe()
-        self._epoll.register(self._ending, select.EPOLLIN)
+        self._waiting = 0  # worker threads in `wait`
+        self._wake, self._end = (os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2))
+        for descriptor in (self._wake, self._end):
+            self._epoll.register(descriptor, select.EPOLLIN)
         self._looks_for_clients = False
 
     def add(self, link: Link) -> None:
@@ -175,16 +177,20 @@ class SharedQueue(RequestQueue):
     # What the worker threads call
 
     def wait(self) -> bool:
-        """See `RequestQueue.wait`; the requests that come wake all idle worker threads."""
-        while not self._length:
-            if any(descriptor == self._ending for descriptor, _ in self._receive(None)):
-                return False
+        """See `RequestQueue.wait`; a message wakes all idle worker threads."""
+        self._waiting += 1
+        try:
+            while not self._length:
+                if any(descriptor == self._end for descriptor, _ in self._receive(None)):
+                    return False
+        finally:
+            self._waiting -= 1
         return True
 
     def end(self, workers: int) -> None:
         """See `RequestQueue.end`."""
         del workers
-        os.write(self._end, b"e")
+        os.eventfd_write(self._end, 1)
 
     def take(self) -> Request | None:
         """See `RequestQueue.take`."""
@@ -196,6 +202,8 @@ class SharedQueue(RequestQueue):
         """See `RequestQueue.take_more`; requests of one process follow each other in the batch."""
         self._receive(0)
         rows = super().take_more(batch, rows, most)
+        if self._length and self._waiting:
+            os.eventfd_write(self._wake, 1)  # this thread has read more than it runs
         if len(self._links) > 1:
             batch.sort(key=_link_number)
         return rows
@@ -238,6 +246,9 @@ class SharedQueue(RequestQueue):
         """Add the requests that have come; wait for some for so many seconds, None: for ever."""
         events = self._epoll.poll(seconds)
         for descriptor, _ in events:
+            if descriptor == self._wake and seconds is None:
+                with contextlib.suppress(BlockingIOError):  # another thread was faster
+                    os.eventfd_read(self._wake)
             link = self._links.get(descriptor)
             while link is not None and (message := link.receive()) is not None:
                 if not message:
@@ -292,11 +303,13 @@ class SharedQueue(RequestQueue):
         """Read what has come, also during a run that takes long: callers may have gone."""
         with contextlib.suppress(ValueError):  # closed in this moment
             self._receive(0)
+            if self._length:
+                os.eventfd_write(self._wake, 1)  # a worker thread may wait for what was read here
 
     def close(self) -> None:
         """Close the descriptors; no worker thread may use the queue any more."""
         self._epoll.close()
-        os.close(self._ending)
+        os.close(self._wake)
         os.close(self._end)
 
 

@@ -41,10 +41,16 @@ class HeldServable(Servable):
         return super().run(signature_name, inputs, outputs, control)
 
 
+class Loaded(list):
+    """The servables that an owner has loaded, in this order, with the owner."""
+
+    owner: Owner
+
+
 @pytest.fixture
 def owner(tmp_path):
     """Start an owner in this process; yield the path of its socket, and the servables it loads."""
-    loaded = []
+    loaded = Loaded()
 
     def load(name, version, path, _own):
         HeldServable.sizes, HeldServable.going = [], threading.Event()
@@ -57,7 +63,8 @@ def owner(tmp_path):
         return loaded[-1]
 
     path = str(tmp_path / "owner")
-    threading.Thread(target=Owner(path, load).serve, daemon=True).start()
+    loaded.owner = Owner(path, load)
+    threading.Thread(target=loaded.owner.serve, daemon=True).start()
     return path, loaded
 
 
@@ -119,6 +126,33 @@ def test_requests_of_all_processes_share_batches(owner, tmp_path):
     for each, answer in enumerate(rest, 1):
         a = np.arange(each) + 10 * each
         assert answer == {"sum": (a + 1).tolist(), "difference": (a - 1).tolist()}
+
+
+def test_no_request_is_left_behind_if_another_thread_reads_it(owner, tmp_path):
+    """Requests run although the thread that looks for gone callers has read their messages."""
+    path, loaded = owner
+    ended = threading.Event()
+
+    async def ask_all():
+        with fronts(path, tiny_models.identity(tmp_path), 1) as (own,):
+            HeldServable.going.set()
+            looking = threading.Thread(target=look)
+            looking.start()
+            try:
+                async with asyncio.timeout(30):
+                    for number in range(300):
+                        row = [float(number)] * 3
+                        answer = await asked(own, x=np.array([row], np.float32))
+                        assert answer == {"y": [row]}
+            finally:
+                ended.set()
+                looking.join()
+
+    def look():
+        while not ended.is_set():
+            loaded.owner.look()
+
+    asyncio.run(ask_all())
 
 
 def test_faulty_and_cancelled_requests_leave_the_others_alone(owner, tmp_path):
