@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from prometheus_client import Metric
 
@@ -57,13 +57,7 @@ _SUPERVISOR = 0
 
 
 class Supervisor:
-    """Starts workers, keeps them running, and stops them.
-
-    Attributes:
-        program: What Python runs in a worker process, before the arguments.
-    """
-
-    program: ClassVar[Sequence[str]] = ("-m", "serving")
+    """Starts workers, keeps them running, and stops them."""
 
     def __init__(self, config: ServerConfig, arguments: Sequence[str]) -> None:
         """Create a supervisor; no port is bound and no worker started yet.
@@ -190,7 +184,7 @@ class Supervisor:
             on_failure = opened.enter_context(contextlib.ExitStack())
             on_failure.callback(own_end.close)
             worker.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *self.program, *self._arguments),
+                *(sys.executable, "-m", "serving", *self._arguments),
                 pass_fds=assignment.descriptors,
                 env=os.environ | {VARIABLE: assignment.to_json()},
                 # Ctrl-C in a terminal reaches only the supervisor, which signals the workers.
