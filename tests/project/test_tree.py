@@ -39,6 +39,7 @@ TOP_MODULES = {
         "server",
         "services",
         "stage_times",
+        "uncancelled",
         "standard_streams",
     },
     "loadtest": {
