@@ -39,8 +39,8 @@ TOP_MODULES = {
         "server",
         "services",
         "stage_times",
-        "uncancelled",
         "standard_streams",
+        "uncancelled",
     },
     "loadtest": {
         "__main__",
