@@ -1,6 +1,7 @@
 """Rows that one process has read and others map: the generators of a run have one copy of them."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ class SharedRows:
 
 @contextlib.contextmanager
 def shared(dataset: Dataset) -> Iterator[SharedRows]:
-    """Write the inputs of a data set to temporary files, and remove them afterwards.
+    """Write the inputs of a data set to temporary files; they are gone afterwards.
+
+    On Linux the files have no names, so that nothing is left if this process is killed.
 
     Raises:
         UsageError: A file cannot be written.
@@ -50,10 +53,8 @@ def shared(dataset: Dataset) -> Iterator[SharedRows]:
     files: dict[str, Path] = {}
     with contextlib.ExitStack() as stack:
         try:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="loadtest-rows-"))
-            for number, name in enumerate(dataset.arrays.keys() - texts.keys()):
-                files[name] = Path(folder) / f"{number}.npy"
-                np.save(files[name], dataset.arrays[name])
+            for name in dataset.arrays.keys() - texts.keys():
+                files[name] = stack.enter_context(_file(dataset.arrays[name]))
         except OSError as error:
             msg = (
                 f"the rows of --processes cannot be written to {tempfile.gettempdir()} "
@@ -62,6 +63,17 @@ def shared(dataset: Dataset) -> Iterator[SharedRows]:
             )
             raise UsageError(msg) from error
         yield SharedRows(inputs=dataset.inputs, rows=len(dataset), files=files, texts=texts)
+
+
+@contextlib.contextmanager
+def _file(array: Array) -> Iterator[Path]:
+    """Write an array to a temporary file in NumPy's format; yield a path for other processes."""
+    nameless = Path("/proc/self/fd").is_dir()
+    make = tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile
+    with make(prefix="loadtest-rows-", suffix=".npy") as file:
+        np.save(file, array)
+        file.flush()
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}" if nameless else file.name)
 
 
 def _mebibytes(dataset: Dataset) -> int:
