@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -194,13 +195,17 @@ def mosec(model: Path, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
 
 
 @contextlib.contextmanager
-def triton(model: Path, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
-    """Start Triton; yield its process and its port for gRPC at once."""
+def _by_script(name: str, model: Path, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
+    """Start the peer of the script NAME_server.py; yield its process and its port at once."""
     port = free_port()
-    command = [str(environment("triton", folder)), str(HERE / "triton_server.py")]
+    command = [str(environment(name, folder)), str(HERE / f"{name}_server.py")]
     variables = {"PEER_MODEL": str(model), "PEER_PORT": str(port)}
-    with running(command, folder / "triton-run", **variables) as process:
+    with running(command, folder / f"{name}-run", **variables) as process:
         yield process, port
+
+
+triton = partial(_by_script, "triton")
+litserve = partial(_by_script, "litserve")
 
 
 @contextlib.contextmanager
@@ -212,16 +217,6 @@ def mlserver(model: Path, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
     command = [str(environment("mlserver", folder).with_name("mlserver")), "start", "."]
     variables = {"PYTHONPATH": str(HERE), "PEER_MODEL": str(model)}
     with running(command, place, **variables) as process:
-        yield process, port
-
-
-@contextlib.contextmanager
-def litserve(model: Path, folder: Path) -> Iterator[tuple[psutil.Popen, int]]:
-    """Start LitServe; yield its process and port at once."""
-    port = free_port()
-    command = [str(environment("litserve", folder)), str(HERE / "litserve_server.py")]
-    variables = {"PEER_MODEL": str(model), "PEER_PORT": str(port)}
-    with running(command, folder / "litserve-run", **variables) as process:
         yield process, port
 
 

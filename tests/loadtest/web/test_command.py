@@ -225,36 +225,32 @@ def test_several_processes_are_shown_together(image_target, data_dir, split):
     assert summary["latency_ms"]["p50"] > 0
 
 
-def test_locust_ends_when_there_are_no_images(image_target, tmp_path):
-    """Without images the command ends with one line and exit code 2, before the web UI starts."""
-    flags = (f"--target={image_target}", "--model", "cat", "--data-dir", tmp_path)
+def refused(*flags) -> str:
+    """Start Locust, which must end with exit code 2 before the web UI starts; return its errors."""
     finished = subprocess.run(
-        command(*flags, "--web-host", "127.0.0.1", "--web-port", 0),
+        command(*flags, "--model", "cat", "--web-host", "127.0.0.1", "--web-port", 0),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
         timeout=WAIT_SECONDS,
     )
-
     assert finished.returncode == 2
-    assert f"error: {tmp_path} holds no CIFAR-10" in finished.stderr
+    return finished.stderr
+
+
+def test_locust_ends_when_there_are_no_images(image_target, tmp_path):
+    """Without images the command ends with one line and exit code 2, before the web UI starts."""
+    errors = refused(f"--target={image_target}", "--data-dir", tmp_path)
+
+    assert f"error: {tmp_path} holds no CIFAR-10" in errors
 
 
 def test_a_split_seed_for_given_test_pictures_is_refused(image_target, data_dir):
     """It is refused as by `python -m loadtest run`, before the web UI starts."""
-    flags = (f"--target={image_target}", "--model", "cat", "--data-dir", data_dir)
-    finished = subprocess.run(
-        command(*flags, "--split-seed", 7, "--web-host", "127.0.0.1", "--web-port", 0),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=WAIT_SECONDS,
-    )
+    errors = refused(f"--target={image_target}", "--data-dir", data_dir, "--split-seed", 7)
 
-    assert finished.returncode == 2
-    assert "error: split seed 7 received, but the data name their test" in finished.stderr
+    assert "error: split seed 7 received, but the data name their test" in errors
 
 
 def test_users_connect_with_mutual_tls(secure, data_dir):
