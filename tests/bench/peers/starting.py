@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import grpc
@@ -204,8 +204,14 @@ def _by_script(name: str, model: Path, folder: Path) -> Iterator[tuple[psutil.Po
         yield process, port
 
 
-triton = partial(_by_script, "triton")
-litserve = partial(_by_script, "litserve")
+def triton(model: Path, folder: Path) -> AbstractContextManager[tuple[psutil.Popen, int]]:
+    """Start Triton; yield its process and its port for gRPC at once."""
+    return _by_script("triton", model, folder)
+
+
+def litserve(model: Path, folder: Path) -> AbstractContextManager[tuple[psutil.Popen, int]]:
+    """Start LitServe; yield its process and its port at once."""
+    return _by_script("litserve", model, folder)
 
 
 @contextlib.contextmanager
