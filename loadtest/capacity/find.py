@@ -133,7 +133,7 @@ class _Trial:
         requests = max(samples_needed(percent), round(rate * seconds))
         allowed = over_allowed(requests, percent) or 0
         run = replace(self.config.run, rate_per_second=rate, requests=requests)
-        settled = settle(run, self.images)
+        settled = replace(settle(run, self.images), confirms=phase == "confirm")
         step = f"{phase}: {requests:,} requests at {rate:,.1f}/s"
         self.watcher.note(step)
         self.watcher.begin(Beginning(load=settled, step=step, correlated=phase == "confirm"))

@@ -12,6 +12,7 @@ from loadtest.generator.assignment import Assignment
 from loadtest.generator.generator import Generator
 from loadtest.generator.process import PROGRESS_SECONDS, run_process, sizes
 from loadtest.generator.process_pipe import ProcessPipe
+from loadtest.generator.realtime import refusal
 from loadtest.generator.recording import Recording, merge
 from loadtest.generator.start_gate import StartGate
 from loadtest.load.plan import Plan, Progress, Share
@@ -122,6 +123,8 @@ class ProcessFleet:
         rows: SharedRows,
         processes: int,
         gate: StartGate | None = None,
+        *,
+        realtime: bool = False,
     ) -> None:
         """Start the processes; each builds its requests itself.
 
@@ -130,6 +133,7 @@ class ProcessFleet:
             rows: The rows; their files must exist until the first run.
             processes: Number of processes.
             gate: What every run waits for after its warm-up; None to start at once.
+            realtime: Whether they take real-time priority; see `realtime.refusal`.
         """
         self._gate = gate
         self.request_bytes = (0, 0)
@@ -140,7 +144,7 @@ class ProcessFleet:
             ours, theirs = context.Pipe()
             child = context.Process(
                 target=run_process,
-                args=(theirs, assignment, rows, Share(process, processes)),
+                args=(theirs, assignment, rows, Share(process, processes), realtime),
                 daemon=True,
             )
             child.start()
@@ -204,20 +208,28 @@ class ProcessFleet:
 
 @contextlib.asynccontextmanager
 async def fleet(
-    assignment: Assignment, dataset: Dataset, processes: int, gate: StartGate | None = None
+    assignment: Assignment,
+    dataset: Dataset,
+    processes: int,
+    gate: StartGate | None = None,
+    *,
+    realtime: bool = False,
 ) -> AsyncIterator[Fleet]:
     """Yield the generators for an assignment, and close them afterwards.
 
     Args:
         assignment: Target, API, images and connections.
         dataset: The rows.
-        processes: 1 runs one generator in this process; more start this number of processes.
+        processes: 1 runs one generator in this process, unless `realtime`; more start this number
+            of processes.
         gate: What every run waits for after its warm-up; None to start at once.
+        realtime: Whether to run it in processes with real-time priority, if the kernel allows it.
 
     Raises:
         UsageError: The rows for several processes cannot be written.
     """
-    if processes == 1:
+    realtime = realtime and refusal() is None
+    if processes == 1 and not realtime:
         local = LocalFleet(assignment, assignment.payloads(dataset), gate)
         try:
             yield local
@@ -225,7 +237,7 @@ async def fleet(
             await local.close()
     else:
         with shared(dataset) as rows:
-            several = ProcessFleet(assignment, rows, processes, gate)
+            several = ProcessFleet(assignment, rows, processes, gate, realtime=realtime)
             try:
                 yield several
             finally:

@@ -15,6 +15,7 @@ from loadtest.generator.assignment import Assignment
 from loadtest.generator.event_loop import run_event_loop
 from loadtest.generator.generator import Generator
 from loadtest.generator.process_pipe import PeerGone, ProcessPipe
+from loadtest.generator.realtime import raise_priority
 from loadtest.load.plan import Share
 from loadtest.rows.shared_rows import SharedRows
 
@@ -22,7 +23,11 @@ PROGRESS_SECONDS = 0.25
 
 
 def run_process(
-    connection: Connection, assignment: Assignment, rows: SharedRows, share: Share
+    connection: Connection,
+    assignment: Assignment,
+    rows: SharedRows,
+    share: Share,
+    realtime: bool,
 ) -> None:
     """Carry out the parent's messages until the parent closes its end of the pipe.
 
@@ -31,7 +36,10 @@ def run_process(
         assignment: Target, API and connections.
         rows: The rows of the parent.
         share: This process' part of each plan.
+        realtime: Whether to take real-time priority, which the parent has found allowed.
     """
+    if realtime:
+        raise_priority()  # before any thread starts, so that all threads have it
     # Ctrl-C reaches every process of a terminal; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     payloads = assignment.payloads(rows.dataset())

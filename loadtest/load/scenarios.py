@@ -53,6 +53,7 @@ class SettledLoad:
     """A scenario with every number decided; report_schema.Scenario describes the fields.
 
     `images` are the images of each request of a replay, see Replay; None for all images in turn.
+    `confirms` marks the confirmation of a search, whose one claim is the latency bound.
     """
 
     kind: ScenarioKind
@@ -66,6 +67,7 @@ class SettledLoad:
     percentile: float
     plan: Plan
     images: npt.NDArray[np.int64] | None = None
+    confirms: bool = False
 
 
 def settle(config: LoadTestConfig, images: int, noun: str = "test images") -> SettledLoad:

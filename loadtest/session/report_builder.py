@@ -10,6 +10,7 @@ from loadtest.figures.availability import availability
 from loadtest.figures.manifest import Environment
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import Scores
+from loadtest.generator import realtime
 from loadtest.generator.recording import Recording
 from loadtest.load.replay import Replay
 from loadtest.load.scenarios import SettledLoad
@@ -287,6 +288,8 @@ class FinishedRun:
                 f"load average {busy:g} on {cores} cores before the run: other programs were "
                 "running, so tail latencies are unreliable"
             )
+        if self.config.realtime and (about_priority := realtime.note()):
+            warnings.append(about_priority)
         if about_machine := stolen_time.note(self.stolen):
             warnings.append(about_machine)
         return warnings

@@ -278,7 +278,9 @@ async def open_session(
     served = await asyncio.to_thread(description.ask, config.target, config.connection)
     says = served.models.get(config.model)
     gate = start_gate.from_environment()
-    async with fleet(first.assignment, first.dataset, config.processes, gate) as generators:
+    async with fleet(
+        first.assignment, first.dataset, config.processes, gate, realtime=config.realtime
+    ) as generators:
         yield Session(
             config,
             dataset=first.dataset,

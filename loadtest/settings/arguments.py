@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from loadtest.report_schema import ScenarioKind, Transport
-from loadtest.settings import data_flags, traffic_flags
+from loadtest.settings import data_flags, generator_flags, traffic_flags
 from loadtest.settings.config import (
     DEFAULT_ABORT_AFTER_ERRORS,
     DEFAULT_REST_TARGET,
@@ -198,7 +198,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=positive_int, help="images per request (default: by scenario)")
     add("--in-flight", type=positive_int, metavar="N", help="requests under way (server, offline)")
     add("--connections", type=positive_int, metavar="N", help="connections of all processes")
-    add("--processes", type=positive_int, default=1, help="generator processes (default: 1)")
+    generator_flags.add_flags(add, positive_int)
     add(
         "--percentile",
         type=percent,
@@ -340,7 +340,7 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
         abort_after_errors=values.abort_after_errors,
         seed=values.seed,
         schedule_seed=values.schedule_seed,
-        processes=values.processes,
+        **generator_flags.settings(values),
         server_timing=values.server_timing,
         floor=values.floor,
         data=data_flags.data(values),

@@ -173,6 +173,7 @@ class LoadTestConfig:
         seed: Seed of the order of the rows.
         schedule_seed: Seed of the arrival times of "server".
         processes: Number of generator processes.
+        realtime: Whether they get real-time priority, if the kernel allows it.
         server_timing: Ask the server for its own timings.
         floor: Before the run, measure the same load on a server that answers at once.
         data: The rows that are sent.
@@ -216,6 +217,7 @@ class LoadTestConfig:
     seed: int = 0
     schedule_seed: int = 0
     processes: int = 1
+    realtime: bool = False
     server_timing: bool = False
     floor: bool = False
     data: DataConfig = field(default_factory=DataConfig)

@@ -124,6 +124,7 @@ def test_a_search_finds_the_highest_rate_that_passes(monkeypatch):
     assert opened["every_query"] is True
     assert found.report.floor == ("floor", opened["load"])
     assert found.scores.latency_ns.shape == (600,)
+    assert [load.confirms for load in session.asked] == [False] * 7 + [True]
 
 
 def test_a_search_without_a_start_rate_asks_a_single_caller(monkeypatch):

@@ -1,9 +1,12 @@
+import os
 import signal
 from collections.abc import Iterator
 
 import psutil
 import pytest
 from running import servers
+
+from loadtest.generator import realtime
 
 
 def test_ctrl_c_ends_every_process_and_keeps_what_was_measured(
@@ -27,6 +30,39 @@ def test_ctrl_c_ends_every_process_and_keeps_what_was_measured(
     assert set(result.raw["request"] % 2) == {0, 1}  # each process has every other one
 
 
+@pytest.mark.skipif(realtime.refusal() is not None, reason="needs CAP_SYS_NICE")
+def test_only_generators_have_real_time_priority(start, finish, wait_for_progress, image_target):
+    """With --realtime the generator process has the priority, and the load test itself has not."""
+    process, folder = start(
+        *("--target", image_target, "--model", "cat", "--realtime", "--duration", 600)
+    )
+    wait_for_progress(process)
+    generator = generator_of(process.pid)
+
+    policies = {
+        *(os.sched_getscheduler(thread.id) for thread in generator.threads()),
+        os.sched_getscheduler(process.pid),
+    }
+    priority = os.sched_getscheduler(generator.pid)
+    process.send_signal(signal.SIGINT)
+    result = finish(process, folder)
+
+    assert priority == os.SCHED_RR
+    assert policies == {os.SCHED_RR, os.SCHED_OTHER}
+    assert result.report.client.processes == 1
+    assert not [text for text in result.report.warnings if "--realtime" in text]
+
+
+def generator_of(pid: int) -> psutil.Process:
+    """Return the generator process of a load test."""
+    # multiprocessing's resource tracker is a child process, too.
+    return next(
+        child
+        for child in psutil.Process(pid).children()
+        if "spawn_main" in " ".join(child.cmdline())
+    )
+
+
 def test_a_generator_process_that_dies_ends_the_run(start, finish, wait_for_progress, image_target):
     """If a generator process dies, the run ends with an error."""
     process, folder = start(
@@ -34,14 +70,8 @@ def test_a_generator_process_that_dies_ends_the_run(start, finish, wait_for_prog
         *("--duration", 600),
     )
     wait_for_progress(process)
-    # multiprocessing's resource tracker is a child process, too.
-    generator = next(
-        child
-        for child in psutil.Process(process.pid).children()
-        if "spawn_main" in " ".join(child.cmdline())
-    )
 
-    generator.kill()
+    generator_of(process.pid).kill()
     result = finish(process, folder)
 
     assert result.exit_code == 2

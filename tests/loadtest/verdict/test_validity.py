@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ def judge(document: Report, **changes: object) -> Validity:
         "thirds": [np.full(333, MS)] * 3,
         "wrong_images": 0,
     }
-    return validity.judge(settle(config, 10_000), **(settings | changes))
+    load = replace(settle(config, 10_000), confirms=changes.pop("confirms", False))
+    return validity.judge(load, **(settings | changes))
 
 
 @pytest.fixture
@@ -185,6 +187,18 @@ def test_a_drifting_latency_makes_a_run_invalid(document, last_ms, n, names):
     thirds = [np.full(60, MS), np.full(60, MS), np.full(n, int(last_ms * MS))]
 
     assert failing(judge(document, thirds=thirds)) == names
+
+
+@pytest.mark.parametrize(
+    ("last_ms", "n", "names"), [(49, 662, []), (51, 662, ["stable"]), (49, 661, ["stable"])]
+)
+def test_a_confirmation_keeps_its_bound_in_each_third(document, last_ms, n, names):
+    """A confirmation claims its bound and no median: each third has to show it, and no more."""
+    bound = Slo(limit_ms=50, percentile=99, n=1000, over=0, over_allowed=2, met=True)
+    thirds = [np.full(662, MS), np.full(662, 2 * MS), np.full(n, last_ms * MS)]
+
+    assert failing(judge(document, slo=bound, thirds=thirds, confirms=True)) == names
+    assert failing(judge(document, slo=bound, thirds=thirds)) == ["stable"]
 
 
 def closed(stall_ms: int, *, calls: int = 3000) -> list[np.ndarray]:
