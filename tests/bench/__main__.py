@@ -107,6 +107,18 @@ def null_model(server: Server, body: Path, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+def bundled_resnet50(bodies: Path, rounds: int) -> list[dict[str, Any]]:
+    """Measure single images for the bundled ResNet50 in int8 against raw ONNX Runtime."""
+    call = Call(request_body(bodies, "resnet50", 1), 1, PREDICT_PATH)
+    bundled = ROOT / "models"
+    onnx_file = bundled / "resnet50" / "1" / "model.int8.onnx"
+    with serve(bundled, [SERVER_CORE], "--precision", "int8", models=("resnet50",)) as (server, _):
+        return [
+            against_raw(server, onnx_file, call, in_flight=in_flight, requests=3000, rounds=rounds)
+            for in_flight in (1, 32, 128)
+        ]
+
+
 def workers(models_dir: Path, body: Path, rounds: int) -> dict[str, Any]:
     """Compare two worker processes on two cores with one worker on one core.
 
@@ -151,7 +163,7 @@ def main() -> None:
     parser.add_argument(
         "--skip-resnet50",
         action="store_true",
-        help="leave out ResNet50, whose model takes minutes to create",
+        help="leave out ResNet50 in float32, whose model takes minutes to create",
     )
     arguments = parser.parse_args()
     for tool in ("h2load", "taskset"):
@@ -208,6 +220,7 @@ def main() -> None:
                 *other_apis(bodies, "simcnn"),
             )
         ]
+    result["resnet50_int8"] = bundled_resnet50(bodies, rounds)
     result["workers"] = workers(models, single.body, rounds)
     if not arguments.skip_resnet50:
         shutil.copytree(resnet50(arguments.cache_dir), models / "resnet50")
@@ -290,10 +303,10 @@ def report(result: dict[str, Any]) -> None:
             f"null model   {row['in_flight']:4} in flight {row['requests_per_second']:9,.0f} req/s"
             f"  {row['server_cpu_us_per_request']:6.1f} us server CPU"
         )
-    for model in ("simcnn", "simcnn_int8", "resnet50"):
+    for model in ("simcnn", "simcnn_int8", "resnet50_int8", "resnet50"):
         for row in result.get(model, ()):
             print(
-                f"{model:11} x{row['images_per_request']:<3}{row['in_flight']:4} in flight "
+                f"{model:13} x{row['images_per_request']:<3}{row['in_flight']:4} in flight "
                 f"{row['images_per_second']:9,.0f} images/s, {100 * row['ratio_to_raw']:5.1f} % of "
                 f"raw {row['raw_images_per_second']:,.0f} "
                 f"  {row['server_cpu_us_per_request']:6.0f} us server CPU a request, "
