@@ -130,9 +130,11 @@ def workers(models_dir: Path, body: Path, rounds: int) -> dict[str, Any]:
         for count, measured in rates.items():
             flags = ("--workers", str(count), "--precision", "fp32")
             with serve(models_dir, cores[:count], *flags) as (server, _):
-                load = server.load(
-                    body, in_flight=128, requests=6000, connections=32, cores=cores[:count]
-                )
+                # The first load warms up: most workers have not answered before.
+                for requests in (6000, 60_000):
+                    load = server.load(
+                        body, in_flight=128, requests=requests, connections=32, cores=cores[:count]
+                    )
                 measured.append(load.requests_per_second)
     return {
         "one_worker_requests_per_second": _median(rates[1]),

@@ -144,7 +144,8 @@ def _web_config(
         limit_request_line=_HEADER_BYTES,
         limit_request_field_size=_HEADER_BYTES,
         limit_request_fields=100,
-        h2_max_inbound_frame_size=64 << 10,
+        # A body of 100 kB in one frame takes fewer turns of the event loop (docs/performance.md).
+        h2_max_inbound_frame_size=128 << 10,
         h2_initial_stream_window_size=_STREAM_WINDOW_BYTES,
         h2_initial_connection_window_size=_CONNECTION_WINDOW_BYTES,
         timeout_handshake=5.0,
