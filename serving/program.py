@@ -48,7 +48,7 @@ async def serve(config: ServerConfig) -> int:
     """
     server = ModelServer(config)
     end = _End()
-    _on_signals(config, end.stopping.set, end.draining.set, os._exit)
+    _on_signals(config, end.stop, end.draining.set, os._exit)
     return await _run(server, end)
 
 
@@ -65,7 +65,7 @@ async def serve_as_worker(config: ServerConfig, assignment: Assignment) -> int:
     await link.open()
     server = ModelServer(dataclasses.replace(config, port=assignment.port), link=link)
     end = _End()
-    _on_signals(config, end.stopping.set, end.draining.set, os._exit)
+    _on_signals(config, end.stop, end.draining.set, os._exit)
     watching = asyncio.create_task(link.wait_closed())
     watching.add_done_callback(lambda _: end.at_once())
     return await _run(server, end)
@@ -100,11 +100,19 @@ class _End:
     Attributes:
         stopping: Set when the server is to stop: first the lame duck, if there is one.
         draining: Set when the lame duck is to end before its time is over.
+        begin_lame_duck: Begins the lame duck of a server that has started; None before.
     """
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
         self.draining = asyncio.Event()
+        self.begin_lame_duck: Callable[[], None] | None = None
+
+    def stop(self) -> None:
+        """Stop the server; health has changed when this returns, and the log may say so."""
+        if self.begin_lame_duck is not None:
+            self.begin_lame_duck()
+        self.stopping.set()
 
     def at_once(self) -> None:
         """Stop without a lame duck."""
@@ -139,6 +147,7 @@ def _on_signals(
         drain()
 
     def first(received: signal.Signals) -> None:
+        stop()
         if config.lame_duck_seconds:
             on_next(second)
             loop.call_later(config.lame_duck_seconds, on_next, last)
@@ -154,7 +163,6 @@ def _on_signals(
                 "%s: finishing the calls in flight; a second signal ends the process at once",
                 received.name,
             )
-        stop()
 
     on_next(first)
 
@@ -174,6 +182,7 @@ async def _run(server: ModelServer, end: _End) -> int:
         await asyncio.wait({starting, waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
+            end.begin_lame_duck = server.begin_lame_duck
         await asyncio.wait({waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not failing.done():
             server.begin_lame_duck()
