@@ -185,7 +185,7 @@ async def _run(server: ModelServer, end: _End) -> int:
             end.begin_lame_duck = server.begin_lame_duck
         await asyncio.wait({waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not failing.done():
-            server.begin_lame_duck()
+            server.begin_lame_duck()  # changes nothing if `end.stop` has begun it
             await asyncio.wait(
                 {draining, failing},
                 timeout=server.config.lame_duck_seconds,
